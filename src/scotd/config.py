@@ -1,0 +1,346 @@
+"""One YAML file describes an experiment. It is validated before anything runs; unknown keys are refused.
+
+YAML 1.2 is read (`no` is a word, `1e-4` is a number). Paths in the file are relative to the file. `--set a.b=value` is
+applied before validation, so that it obeys the same rules.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from scotd.errors import ConfigError, did_you_mean
+from scotd.types import Target
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+S = TypeVar("S", bound=BaseModel)
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, closed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ColumnsConfig(Section):
+    """Which columns of your own file hold what.
+
+    `question` is a column's name, or a text with columns in braces: "{remark} Was the guest pleased with {aspect}?".
+    `choices` is a list of columns, or one column that holds a list (a JSON or Parquet list, or text parted by
+    `separator`). With a fixed label set leave it out and give `questions.labels`. `answer` may hold a label, the
+    choice's text, or be empty for an unlabelled question; leave it out where no question has one. Without `id` the
+    identity is made from the question's content.
+    """
+
+    question: str
+    choices: str | tuple[str, ...] | None = None
+    answer: str | None = None
+    id: str | None = None
+    pair: str | None = None
+    separator: str = "|"
+
+
+class QuestionsConfig(Section):
+    """Where the questions come from: a task by name, or your own files with a column mapping."""
+
+    task: str = "mine"
+    path: Path | None = None
+    files: dict[str, Path] | None = None
+    columns: ColumnsConfig | None = None
+    labels: tuple[str, ...] | None = None
+    train: str = "train"
+    dev: str | None = "dev"
+    limit: dict[str, Count] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _own_files_need_columns(self) -> "QuestionsConfig":
+        if self.files is not None and self.columns is None:
+            raise ValueError("`files` needs `columns`: say which column holds the question")
+        if self.columns is not None and self.files is None:
+            raise ValueError("`columns` needs `files`: say which file holds each split")
+        if self.columns is not None and self.columns.choices is None and self.labels is None:
+            raise ValueError("give `columns.choices`, or `labels` where every question has the same answers")
+        return self
+
+
+class PromptConfig(Section):
+    """Templates (Jinja2, sandboxed) and the exemplars. None stands for the paper's form, see `prompts.py`."""
+
+    exemplars: str | Path | None = None
+    teacher: str | None = None
+    student: str | None = None
+    target: str | None = None
+    label_target: str | None = None
+    chat: bool = False
+    student_chat: bool = False
+
+
+class SamplingConfig(Section):
+    """How chains are drawn from the teacher (paper 2: N = 30, temperature 1)."""
+
+    chains_per_question: Count = 30
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Fraction = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_tokens: Count = 128
+    stop: tuple[str, ...] | None = None
+    seed: int = 0
+
+
+class TeacherConfig(Section):
+    """`local` runs a model here through transformers; `openai` asks any OpenAI-compatible endpoint; `imported` asks
+    nobody: its chains are in the corpus already, under the `name` that their import gave them."""
+
+    kind: Literal["local", "openai", "imported"] = "local"
+    model: str = "qwen2.5-coder-1.5b-instruct"
+    name: str | None = None
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    endpoint: Literal["completions", "chat"] = "chat"
+    concurrency: Count = 8
+    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    max_n: Count | None = None
+    logprobs: bool = True
+    batch_chains: Count = 64
+    device: str | None = None
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+
+    @model_validator(mode="after")
+    def _imported_chains_have_a_name(self) -> "TeacherConfig":
+        if self.kind == "imported" and self.name is None:
+            raise ValueError("an imported teacher needs `name`: the one its chains were imported under")
+        return self
+
+
+class TrainingConfig(Section):
+    """Training (paper 2: batch 32, learning rate 2e-5). The batch counts chains. Dropout is 0, a stated deviation."""
+
+    epochs: Count = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    batch_chains: Count = 32
+    branches_per_row: Count = 8
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    max_length: Count = 1024
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    accumulation: Count = 1
+    evaluations: Annotated[int, Field(ge=0)] = 4
+    checkpoints: Annotated[int, Field(ge=0)] = 4
+    seed: int = 0
+    report_to: tuple[str, ...] = ()
+
+
+class StudentConfig(Section):
+    """One student of the experiment: what it is trained on. Fields left out are taken from the experiment."""
+
+    target: Target
+    selection: Literal["correct", "all", "majority"] = "correct"
+    labels: Literal["gold", "teacher"] = "gold"
+    model: str | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+    max_tokens: Count | None = None
+    decodings: tuple[str, ...] | None = None
+
+
+class DecodingConfig(Section):
+    """One way of answering. `votes` 1 at temperature 0 is greedy; self-consistency is 30 votes at 0.7 in the paper."""
+
+    votes: Count = 1
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Fraction = 1.0
+    top_k: Annotated[int, Field(ge=0)] = 0
+    splits: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _votes_need_sampling(self) -> "DecodingConfig":
+        if (self.votes > 1) != (self.temperature > 0):
+            raise ValueError("`votes` above 1 go with a `temperature` above 0, greedy decoding with 1 vote at 0")
+        return self
+
+
+class EvaluationConfig(Section):
+    """Which splits are answered, how, and against which student the others are tested (exact McNemar)."""
+
+    splits: tuple[str, ...] = ("test",)
+    decodings: dict[str, DecodingConfig] = Field(default_factory=lambda: {"greedy": DecodingConfig()})
+    max_tokens: Count = 128
+    batch_chains: Count = 64
+    baseline: str | None = None
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = 0
+
+
+class Experiment(Section):
+    """The whole file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    run_folder: Path | None = None
+    corpus: Path | None = None
+    import_chains: Path | None = None
+    questions: QuestionsConfig
+    prompt: PromptConfig = PromptConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    student: str = "smollm2-135m-instruct"
+    students: dict[str, StudentConfig]
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Experiment":
+        for kind, names in (("students", self.students), ("evaluation.decodings", self.evaluation.decodings)):
+            for name in names:
+                if not _PLAIN_NAME.fullmatch(name):
+                    raise ValueError(f"{kind}: '{name}' becomes a file name: use letters, digits, _ and - only")
+        baseline = self.evaluation.baseline
+        if baseline is not None and baseline not in self.students:
+            raise ValueError(
+                f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, self.students)}"
+            )
+        for name, student in self.students.items():
+            for decoding in student.decodings or ():
+                if decoding not in self.evaluation.decodings:
+                    known = did_you_mean(decoding, self.evaluation.decodings)
+                    raise ValueError(f"students.{name}.decodings names no decoding: '{decoding}'.{known}")
+        return self
+
+    def training_of(self, student: str) -> TrainingConfig:
+        """Training settings of one student: the experiment's with the student's own on top."""
+        merged = {**self.training.model_dump(), **self.students[student].training}
+        return _validated(TrainingConfig, merged, f"students.{student}.training")
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and validate an experiment file. Raises ConfigError with one sentence for everything that is wrong."""
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(raw).__name__}. See `scotd init`.")
+    for override in overrides:
+        _apply(raw, override)
+    experiment = _validated(Experiment, raw, str(path))
+    for name in experiment.students:
+        experiment.training_of(name)
+    return _absolute(experiment, path.resolve().parent)
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse one YAML 1.2 document. Raises ConfigError naming file, line and problem."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. `scotd init` writes one to start from.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML 1.2 text; `where` names it in the error."""
+    try:
+        return YAML(typ="safe", pure=True).load(StringIO(text))
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{where}{line}: not valid YAML: {problem}.") from None
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Set one `a.b.c=value` in place; the value is read as YAML."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, for instance training.epochs=3.")
+    *parents, last = key.strip().split(".")
+    node = raw
+    for part in parents:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: '{part}' is a value, not a section.")
+        node = child
+    node[last] = parse_yaml(value, f"--set {override}")
+
+
+def _validated(kind: type[S], raw: Mapping[str, Any], where: str) -> S:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_sentence(error, kind)}") from None
+
+
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
+    """One sentence for the first problem: key, value, remedy."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(kind, [str(part) for part in problem["loc"][:-1]])
+        return f"unknown key '{key}'.{did_you_mean(str(problem['loc'][-1]), known)}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing. `scotd init` writes a commented file with every key."
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    return f"'{key}': {message}{shown}."
+
+
+def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Field names of the section that a path leads to; empty where the path leaves the typed sections."""
+    current: Any = kind
+    for part in path:
+        if not (isinstance(current, type) and issubclass(current, BaseModel)):
+            break
+        field = current.model_fields.get(part)
+        if field is None:
+            return []
+        current = _section_of(field.annotation)
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _section_of(annotation: Any) -> Any:
+    """The Section inside `X`, `X | None` or `dict[str, X]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_of(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _absolute(experiment: Experiment, base: Path) -> Experiment:
+    """Resolve the file's relative paths against its folder; a run folder's default is runs/NAME where one stands."""
+
+    def resolve(path: Path) -> Path:
+        return path if path.is_absolute() else base / path
+
+    questions = experiment.questions
+    files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}
+    new_questions = questions.model_copy(
+        update={"files": files, "path": None if questions.path is None else resolve(questions.path)}
+    )
+    run_folder = Path("runs") / experiment.name if experiment.run_folder is None else resolve(experiment.run_folder)
+    run_folder = run_folder.resolve()
+    corpus = run_folder / "corpus.sqlite" if experiment.corpus is None else resolve(experiment.corpus)
+    chains = None if experiment.import_chains is None else resolve(experiment.import_chains)
+    exemplars = experiment.prompt.exemplars
+    if exemplars is not None and str(exemplars).endswith((".yaml", ".yml")):
+        prompt = experiment.prompt.model_copy(update={"exemplars": resolve(Path(exemplars))})
+    else:
+        prompt = experiment.prompt
+    return experiment.model_copy(
+        update={
+            "questions": new_questions,
+            "run_folder": run_folder,
+            "corpus": corpus,
+            "import_chains": chains,
+            "prompt": prompt,
+        }
+    )

@@ -1,0 +1,61 @@
+"""The corpus: one SQLite file in which a chain, once paid for, is never lost and never paid for twice.
+
+    with Corpus.open(path) as corpus:
+        corpus.add_questions(questions)
+        corpus.add_prompts(prompts)
+        for request, intent in zip(corpus.begin_requests(intents), intents):
+            corpus.finish_request(request, chains_of(intent), usage)   # returns at once, on disk within 50 ms
+    for chain in corpus.chains(teacher="local:..."):                   # streams
+
+`schema` holds the tables, `writer` the lock and the thread that commits in groups, `store` the class with `rows`,
+`results` and `summary` behind it. `exchange` and `jsonl` write files to give away and take our own back; `foreign`,
+with `records` and `matching`, takes in somebody else's chains.
+"""
+
+from scotd.corpus.exchange import Exchanged, export_parquet, import_parquet, is_exported
+from scotd.corpus.foreign import ImportColumns, ImportReport, Problem, import_chains
+from scotd.corpus.jsonl import JsonlForm, export_jsonl
+from scotd.corpus.matching import NoMatch, QuestionIndex, label_of, match
+from scotd.corpus.records import Record, column, read_records
+from scotd.corpus.store import Corpus
+from scotd.corpus.values import (
+    ChainCount,
+    ChainsAdded,
+    CorpusStats,
+    QuestionCount,
+    QuestionsAdded,
+    RequestCount,
+    RequestIntent,
+    RunRecord,
+    Want,
+)
+
+__all__ = [
+    "ChainCount",
+    "ChainsAdded",
+    "Corpus",
+    "CorpusStats",
+    "Exchanged",
+    "ImportColumns",
+    "ImportReport",
+    "JsonlForm",
+    "NoMatch",
+    "Problem",
+    "QuestionCount",
+    "QuestionIndex",
+    "QuestionsAdded",
+    "Record",
+    "RequestCount",
+    "RequestIntent",
+    "RunRecord",
+    "Want",
+    "column",
+    "export_jsonl",
+    "export_parquet",
+    "import_chains",
+    "import_parquet",
+    "is_exported",
+    "label_of",
+    "match",
+    "read_records",
+]

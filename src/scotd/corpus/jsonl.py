@@ -1,0 +1,90 @@
+"""Chains as JSONL for other training tools: TRL's `prompt`/`completion`, or chat `messages`.
+
+export_jsonl(corpus, Path("train.jsonl"), form="prompt-completion", chain_ids=selection.kept)
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from scotd.corpus.store import Corpus
+from scotd.types import Chain, Prompt, Question, SamplingParams
+
+JsonlForm = Literal["prompt-completion", "messages"]
+
+
+def export_jsonl(
+    corpus: Corpus,
+    path: Path,
+    *,
+    form: JsonlForm,
+    chain_ids: Collection[str] | None = None,
+    prompt_of: Callable[[Question], Prompt] | None = None,
+    completion_of: Callable[[Question, Chain], str] | None = None,
+    task: str | None = None,
+    split: str | None = None,
+    teacher: str | None = None,
+    sampling: SamplingParams | None = None,
+) -> int:
+    """Write one JSON object a chain; returns how many.
+
+    `form` "prompt-completion" is TRL's (with a chat prompt: its conversational kind), "messages" the chat form. Without
+    `prompt_of` (a student's prompt, say) the teacher's own prompt stands, without `completion_of` the raw text.
+    `chain_ids`, a selection's `kept`, leaves all others out. Each object names its question and chain, so that a line
+    leads back to the corpus.
+    """
+    questions = {question.key: question for question in corpus.questions(task=task, split=split)}
+    wanted = None if chain_ids is None else frozenset(chain_ids)
+    prompts = Prompts(corpus)
+    written = 0
+    with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
+        for chain in corpus.chains(task=task, split=split, teacher=teacher, sampling=sampling):
+            if wanted is not None and chain.id not in wanted:
+                continue
+            question = questions[chain.question_key]
+            prompt = prompts[chain.prompt_id] if prompt_of is None else prompt_of(question)
+            completion = chain.text if completion_of is None else completion_of(question, chain)
+            value = {**_pair(prompt, completion, form), "question": chain.question_key, "chain": chain.id}
+            out.write(json.dumps(value, ensure_ascii=False) + "\n")
+            written += 1
+    return written
+
+
+def _pair(prompt: Prompt, completion: str, form: JsonlForm) -> dict[str, object]:
+    answer = [{"role": "assistant", "content": completion}]
+    if form == "messages":
+        turns = [{"role": "user", "content": prompt.text}] if prompt.messages is None else prompt.to_json()
+        assert isinstance(turns, list)
+        return {"messages": turns + answer}
+    if prompt.messages is None:
+        return {"prompt": prompt.text, "completion": completion}
+    return {"prompt": prompt.to_json(), "completion": answer}
+
+
+class Prompts:
+    """Prompts by id, looked up once each and forgotten after some thousands."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._known: dict[str, Prompt] = {}
+
+    def __getitem__(self, name: str) -> Prompt:
+        if name not in self._known:
+            if len(self._known) >= 4096:
+                self._known.clear()
+            self._known |= self._corpus.prompts([name])
+        return self._known[name]
+
+
+@contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A path to write to that takes the file's name only when everything went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""The machine a run is on: device, compute precision, memory allocator. Nothing is assumed, everything is recorded."""
+
+import ctypes
+import ctypes.util
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import torch
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+Precision = Literal["auto", "bfloat16", "float32"]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, or CUDA where there is one, else Apple's GPU, else the CPU."""
+    if name is not None:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """True where bfloat16 products run in hardware; a CPU without them emulates them, slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return any(probe() for name in probes if (probe := getattr(torch.cpu, name, None)) is not None)
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products. "auto" is bfloat16 where the hardware has it; the choice is recorded by the run."""
+    if precision == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def keep_memory() -> bool:
+    """Tell glibc's malloc to keep big blocks instead of returning them to the kernel after every tensor.
+
+    Activations of the same sizes come and go each step; faulting their pages in anew costs more than computing on
+    them. Returns False where there is no glibc, which is no error.
+    """
+    if sys.platform != "linux" or os.environ.get("SCOTD_KEEP_MEMORY") == "0":
+        return False
+    library = ctypes.CDLL(ctypes.util.find_library("c"))
+    if not hasattr(library, "mallopt"):
+        return False
+    return bool(library.mallopt(_M_MMAP_MAX, 0)) and bool(library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def machine() -> dict[str, str]:
+    """What a run's lineage records of the machine and the libraries."""
+    facts = {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "device": str(pick_device()),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides results."""
+    found: dict[str, str] = {}
+    for name in ("scotd", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

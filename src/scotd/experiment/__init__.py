@@ -1,0 +1,12 @@
+"""One experiment file through all stages: sample, select, train, evaluate. Each is skipped when done, each resumes.
+
+    run(config.load(Path("exp.yaml")))
+
+Whether a stage is done is decided by what went into it, not by a flag: chains by their identities, a student by the
+fingerprint of its chains and settings, predictions by the student's fingerprint and the way of decoding.
+"""
+
+from scotd.experiment.plan import Plan, describe
+from scotd.experiment.run import STAGES, Outcome, run
+
+__all__ = ["STAGES", "Outcome", "Plan", "describe", "run"]

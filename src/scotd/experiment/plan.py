@@ -1,0 +1,211 @@
+"""What an experiment file amounts to before anything is computed: questions, prompts, wants. No model is touched."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from scotd.config import DecodingConfig, Experiment
+from scotd.errors import ConfigError, RunError
+from scotd.prompts import Templates, default_stop, student_prompt, teacher_prompt
+from scotd.tasks import load_questions, notes
+from scotd.tasks.exemplars import (
+    assert_not_exemplars,
+    assert_same_form,
+    load_exemplars,
+    shipped,
+    without_exemplars,
+)
+from scotd.tasks.limits import require_splits
+from scotd.teachers.sampling import Want
+from scotd.types import Decoding, Exemplar, Prompt, Question, SamplingParams, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An experiment with its questions loaded and its prompts ready.
+
+    `train` is the pool that the teacher is asked about: exemplars are taken out of it (`exemplars_left_out`).
+    """
+
+    experiment: Experiment
+    templates: Templates
+    exemplars: tuple[Exemplar, ...]
+    train: tuple[Question, ...]
+    dev: tuple[Question, ...]
+    evaluated: dict[str, tuple[Question, ...]]
+    exemplars_left_out: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Plan":
+        """Load questions and exemplars and check that they fit together. Raises ConfigError or DataError."""
+        settings = experiment.questions
+        templates = Templates.of(experiment.prompt)
+        questions = load_questions(settings)
+        _check_splits(experiment, questions)
+        exemplars = tuple(_exemplars(experiment))
+        assert_same_form(questions, exemplars)
+        train, left_out = without_exemplars([q for q in questions if q.split == settings.train], exemplars)
+        dev = tuple(question for question in questions if question.split == settings.dev)
+        evaluated = {
+            split: tuple(question for question in questions if question.split == split)
+            for split in experiment.evaluation.splits
+        }
+        for split in (dev, *evaluated.values()):
+            assert_not_exemplars(split, exemplars)
+        return cls(
+            experiment=experiment,
+            templates=templates,
+            exemplars=exemplars,
+            train=tuple(train),
+            dev=dev,
+            evaluated=evaluated,
+            exemplars_left_out=left_out,
+            notes=notes(questions),
+        )
+
+    @property
+    def folder(self) -> Path:
+        assert self.experiment.run_folder is not None  # config.load fills it in
+        return self.experiment.run_folder
+
+    @property
+    def corpus_path(self) -> Path:
+        assert self.experiment.corpus is not None
+        return self.experiment.corpus
+
+    @cached_property
+    def questions(self) -> dict[str, Question]:
+        """All questions of the experiment by key."""
+        everything = [*self.train, *self.dev, *(q for split in self.evaluated.values() for q in split)]
+        return {question.key: question for question in everything}
+
+    @cached_property
+    def sampling(self) -> SamplingParams:
+        """How the N chains of a question are drawn."""
+        settings = self.experiment.sampling
+        stop = default_stop(self.templates) if settings.stop is None else settings.stop
+        return SamplingParams(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            top_k=settings.top_k,
+            max_tokens=settings.max_tokens,
+            stop=stop,
+        )
+
+    @cached_property
+    def greedy_sampling(self) -> SamplingParams:
+        """The teacher's one temperature-0 chain (paper 2, Greedy-CoT)."""
+        return SamplingParams(temperature=0, max_tokens=self.sampling.max_tokens, stop=self.sampling.stop)
+
+    @cached_property
+    def teacher_prompts(self) -> dict[str, Prompt]:
+        """The teacher's prompt by key of a training question."""
+        return {question.key: teacher_prompt(question, self.exemplars, self.templates) for question in self.train}
+
+    @property
+    def wants_greedy(self) -> bool:
+        return any(student.target is Target.GREEDY_COT for student in self.experiment.students.values())
+
+    @property
+    def wants_sampled(self) -> bool:
+        students = self.experiment.students.values()
+        return any(
+            student.target is Target.SCOTD or (student.target is Target.LABEL_ONLY and student.labels == "teacher")
+            for student in students
+        )
+
+    def wants(self) -> list[Want]:
+        """Every chain the students need from the teacher."""
+        kinds: list[tuple[SamplingParams, int]] = []
+        if self.wants_sampled:
+            kinds.append((self.sampling, self.experiment.sampling.chains_per_question))
+        if self.wants_greedy:
+            kinds.append((self.greedy_sampling, 1))
+        return [
+            Want(question_key=question.key, prompt=self.teacher_prompts[question.key], sampling=sampling, n=n)
+            for sampling, n in kinds
+            for question in self.train
+        ]
+
+    def prompt_for(self, student: str, question: Question) -> Prompt:
+        """What a student is given: the bare question, or the few-shot prompt where it was never trained."""
+        if self.experiment.students[student].target is Target.UNDISTILLED:
+            return teacher_prompt(question, self.exemplars, self.templates)
+        return student_prompt(question, self.templates)
+
+    def decodings(self, student: str, split: str) -> dict[str, Decoding]:
+        """The ways in which a student answers a split, by their name in the file."""
+        settings = self.experiment.evaluation
+        own = self.experiment.students[student]
+        return {
+            name: self.decoding(student, chosen)
+            for name, chosen in settings.decodings.items()
+            if (own.decodings is None or name in own.decodings) and (chosen.splits is None or split in chosen.splits)
+        }
+
+    def decoding(self, student: str, chosen: DecodingConfig) -> Decoding:
+        """One way of decoding with the student's own cap on tokens; only a few-shot prompt needs stop strings."""
+        own = self.experiment.students[student]
+        stop = default_stop(self.templates) if own.target is Target.UNDISTILLED else ()
+        params = SamplingParams(
+            temperature=chosen.temperature,
+            top_p=chosen.top_p,
+            top_k=chosen.top_k,
+            max_tokens=own.max_tokens or self.experiment.evaluation.max_tokens,
+            stop=stop,
+        )
+        return Decoding(sampling=params, votes=chosen.votes)
+
+
+def describe(plan: Plan) -> list[str]:
+    """The lines of `--dry-run`: what would be asked, trained and answered."""
+    experiment = plan.experiment
+    chains = sum(want.n for want in plan.wants())
+    lines = [
+        f"{len(plan.train)} training questions of '{experiment.questions.task}'"
+        + (f" ({plan.exemplars_left_out} exemplars left out)" if plan.exemplars_left_out else ""),
+        f"teacher {experiment.teacher.kind}:{experiment.teacher.name or experiment.teacher.model}, "
+        f"{len(plan.exemplars)} exemplars, {chains} chains wanted in all",
+    ]
+    for name, student in experiment.students.items():
+        targets = Counter(split for split in plan.evaluated for _ in plan.decodings(name, split))
+        answers = ", ".join(f"{split} x {count}" for split, count in targets.items())
+        lines.append(f"student {name}: {student.target} from {student.model or experiment.student}; answers {answers}")
+    lines += [f"{split}: {len(questions)} questions" for split, questions in plan.evaluated.items()]
+    lines += [f"corpus {plan.corpus_path}", f"results {plan.folder}", *plan.notes]
+    return lines
+
+
+def _exemplars(experiment: Experiment) -> Sequence[Exemplar]:
+    named = experiment.prompt.exemplars
+    if named is not None:
+        return load_exemplars(named)
+    task = experiment.questions.task
+    if task in shipped():
+        return load_exemplars(task)
+    if experiment.teacher.kind == "imported":
+        return []
+    raise ConfigError(
+        f"prompt.exemplars is missing: the task '{task}' ships none. Name a YAML file with 5 to 10 worked examples, "
+        f"or one of {', '.join(shipped())}."
+    )
+
+
+def _check_splits(experiment: Experiment, questions: Sequence[Question]) -> None:
+    settings = experiment.questions
+    require_splits(questions, [settings.train], "questions.train")
+    require_splits(questions, experiment.evaluation.splits, "evaluation.splits")
+    for name, decoding in experiment.evaluation.decodings.items():
+        require_splits(questions, decoding.splits or (), f"evaluation.decodings.{name}.splits")
+    if settings.train in experiment.evaluation.splits:
+        raise ConfigError(f"evaluation.splits holds '{settings.train}', the training split: leave it out.")
+    if settings.dev in experiment.evaluation.splits and experiment.training.evaluations > 0:
+        raise ConfigError(
+            f"evaluation.splits holds '{settings.dev}', on which checkpoints are picked: set questions.dev to null or "
+            f"to another split, or training.evaluations to 0."
+        )
+    if not any(question.split == settings.train for question in questions):
+        raise RunError(f"The split '{settings.train}' is empty.")

@@ -1,0 +1,268 @@
+"""The stages in their order, each skipped when done."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scotd import __version__
+from scotd.answers import parse
+from scotd.config import Experiment
+from scotd.corpus import Corpus
+from scotd.corpus.exchange import import_parquet
+from scotd.errors import DataError, RunError, TeacherError
+from scotd.evaluate import Accuracy
+from scotd.experiment.examples import Examples, chain_examples, label_examples
+from scotd.experiment.plan import Plan
+from scotd.experiment.record import RunFolder, git_state
+from scotd.models import resolve
+from scotd.progress import Tracker, track
+from scotd.select import select
+from scotd.teachers import Teacher
+from scotd.teachers.sampling import SampleReport, sample
+from scotd.types import Chain, Question, SamplingParams, Target
+
+STAGES = ("sample", "select", "train", "evaluate")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number of the report: a student on a split, decoded one way."""
+
+    student: str
+    split: str
+    decoding: str
+    accuracy: Accuracy | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where a run's results are, and its accuracies so far."""
+
+    folder: Path
+    cells: tuple[Cell, ...]
+
+
+def run(
+    experiment: Experiment, *, until: str = STAGES[-1], fresh: bool = False, say: Say, progress: Tracker = track
+) -> Outcome:
+    """Go through the stages up to and including `until`, resuming whatever an earlier sitting left.
+
+    `fresh` leaves `import_chains` aside, so that every chain is asked of the teacher. Raises a ScotdError for what the
+    user can mend; Ctrl-C leaves everything that was computed where the next run finds it.
+    """
+    plan = Plan.of(experiment)
+    folder = RunFolder(plan.folder)
+    folder.write("experiment.json", experiment.model_dump(mode="json"))
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    for note in plan.notes:
+        say(f"note: {note}")
+    cells: tuple[Cell, ...] = ()
+    with Corpus.open(plan.corpus_path) as corpus:
+        lineage = _lineage(plan, started)
+        corpus.add_questions(plan.questions.values())
+        corpus.record_run(experiment.name, lineage)
+        folder.write("run.json", lineage)
+        _sample_stage(plan, corpus, folder, fresh=fresh, say=say, progress=progress)
+        if until != "sample":
+            trainings = _select_stage(plan, corpus, folder, say=say)
+        if until in ("train", "evaluate"):
+            # torch is imported from here on: whoever only samples through an API never needs it
+            from scotd.experiment.students import evaluate_stage, train_stage
+
+            lineage |= _machine()
+            folder.write("run.json", lineage)
+            students = train_stage(plan, folder, trainings, say=say, progress=progress)
+            if until == "evaluate":
+                cells = tuple(evaluate_stage(plan, corpus, folder, students, say=say, progress=progress))
+    folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
+    return Outcome(folder=plan.folder, cells=cells)
+
+
+def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
+    """The teacher that the file names. Raises ModelError or TeacherError where it cannot be had."""
+    config = experiment.teacher
+    if config.kind == "openai":
+        from scotd.teachers.openai import OpenAITeacher
+
+        return OpenAITeacher(config)
+    files = resolve(config.model, progress=progress)
+    from scotd.teachers.local import LocalTeacher
+
+    return LocalTeacher(config, files)
+
+
+def teacher_name(experiment: Experiment) -> str:
+    """Name of the teacher in chains' identities, known without loading it."""
+    config = experiment.teacher
+    return config.name or f"{config.kind}:{config.model}"
+
+
+def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, fresh: bool, say: Say, progress: Tracker) -> None:
+    experiment = plan.experiment
+    with folder.stage("sample") as record:
+        shipped = experiment.import_chains
+        if shipped is not None and not fresh:
+            if not shipped.is_file():
+                raise DataError(f"import_chains: {shipped}: no such file. Remove the setting, or use --fresh.")
+            say(f"chains from {shipped}: {import_parquet(corpus, shipped)}")
+        name = teacher_name(experiment)
+        if experiment.teacher.kind == "imported":
+            record.skipped = True
+        else:
+            wants = plan.wants()
+            missing = _missing(plan, corpus, name)
+            if missing:
+                report = sample(
+                    corpus, build_teacher(experiment, progress), wants, seed=experiment.sampling.seed, progress=progress
+                )
+                record.tokens = report.completion_tokens
+                record.counts = {"asked": report.asked, "received": report.received, "failed": report.failed}
+                _tell(report, say)
+            else:
+                record.skipped = True
+                say(f"sample: all {sum(want.n for want in wants)} chains are in {plan.corpus_path}")
+        folder.write("funnel.json", _funnel(plan, corpus, name))
+
+
+def _missing(plan: Plan, corpus: Corpus, name: str) -> int:
+    from scotd.corpus import Want as Slot
+
+    lacking = 0
+    for sampling, n in {(want.sampling, want.n) for want in plan.wants()}:
+        slots = [
+            Slot(question_key=key, prompt_id=prompt.id, teacher=name, sampling=sampling)
+            for key, prompt in plan.teacher_prompts.items()
+        ]
+        lacking += sum(len(indices) for _, indices in corpus.missing(slots, n))
+    return lacking
+
+
+def _tell(report: SampleReport, say: Say) -> None:
+    failed = f", {report.missing} missing ({report.failed})" if report.missing else ""
+    rate = report.completion_tokens / report.seconds if report.seconds else 0
+    say(
+        f"sample: {report.received} of {report.asked} chains received{failed}, {report.already_there} were there; "
+        f"{report.completion_tokens} tokens, {rate:.0f} a second"
+    )
+    if report.received == 0:
+        raise TeacherError(f"The teacher gave none of the {report.asked} chains: {report.failed}.")
+
+
+def chains_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> list[Chain]:
+    """The experiment's chains for the training questions: the sampled ones below N, or the greedy ones."""
+    experiment = plan.experiment
+    imported = experiment.teacher.kind == "imported"
+    if greedy and imported:
+        raise RunError("Greedy-CoT needs the teacher's temperature-0 chains, and an imported teacher cannot be asked.")
+    n = 1 if greedy else experiment.sampling.chains_per_question
+    sampling: SamplingParams | None = plan.greedy_sampling if greedy else plan.sampling
+    found = corpus.chains(
+        teacher=teacher_name(experiment),
+        sampling=None if imported else sampling,
+        question_keys=[question.key for question in plan.train],
+        prompt_ids=None if imported else [prompt.id for prompt in plan.teacher_prompts.values()],
+    )
+    return [chain for chain in found if chain.index < n]
+
+
+def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, object]:
+    rows: list[dict[str, object]] = []
+    settings = plan.experiment.sampling
+    for greedy, needed in ((False, plan.wants_sampled), (True, plan.wants_greedy)):
+        if needed:
+            n = 1 if greedy else settings.chains_per_question
+            label = "temperature 0" if greedy else f"temperature {settings.temperature:g}, N = {n}"
+            rows.append(_funnel_row(label, chains_of(plan, corpus, greedy=greedy), plan.questions, len(plan.train) * n))
+    return {"teacher": {"name": name}, "rows": rows}
+
+
+def _funnel_row(label: str, chains: Sequence[Chain], questions: dict[str, Question], asked: int) -> dict[str, object]:
+    parsed = correct = 0
+    finish: dict[str, int] = {}
+    for chain in chains:
+        question = questions[chain.question_key]
+        answer = parse(chain.text, question, chain.finish).answer
+        parsed += answer is not None
+        correct += answer is not None and answer == question.gold
+        finish[chain.finish] = finish.get(chain.finish, 0) + 1
+    return {
+        "sampling": label,
+        "asked": asked,
+        "received": len(chains),
+        "parsed": parsed,
+        "correct": correct,
+        "finish": finish,
+    }
+
+
+def _select_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say) -> dict[str, Examples]:
+    trainings: dict[str, Examples] = {}
+    for name, student in plan.experiment.students.items():
+        if student.target is Target.UNDISTILLED:
+            continue
+        with folder.stage("select", name) as record:
+            if student.target is Target.LABEL_ONLY:
+                trainings[name] = _labels(plan, corpus, student.labels)
+            else:
+                chains = chains_of(plan, corpus, greedy=student.target is Target.GREEDY_COT)
+                selection = select(student.selection, chains, plan.questions)
+                corpus.save_selection(f"{plan.experiment.name}/{name}", selection)
+                trainings[name] = chain_examples(plan, chains, selection)
+            made = trainings[name]
+            record.counts = {"kept": made.kept, **made.dropped}
+        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": len(made.examples)}
+        folder.write(f"selections/{name}.json", counts)
+        dropped = ", ".join(f"{count} {reason}" for reason, count in made.dropped.items())
+        say(
+            f"select: {name}: {made.kept} targets for {len(made.examples)} questions"
+            + (f"; dropped: {dropped}" if dropped else "")
+        )
+    return trainings
+
+
+def _labels(plan: Plan, corpus: Corpus, source: str) -> Examples:
+    """Gold labels, or in the few-shot setting the teacher's own vote over its sampled chains."""
+    if source == "gold":
+        return label_examples(plan, {q.key: q.gold for q in plan.train if q.gold is not None}, source)
+    chains = chains_of(plan, corpus, greedy=False)
+    return label_examples(plan, select("majority", chains, plan.questions).labels, source)
+
+
+def _lineage(plan: Plan, started: str) -> dict[str, object]:
+    experiment = plan.experiment
+    return {
+        "scotd": __version__,
+        "git": git_state(),
+        "seeds": {
+            "sampling": experiment.sampling.seed,
+            "training": experiment.training.seed,
+            "evaluation": experiment.evaluation.seed,
+        },
+        "started": started,
+        "configuration": experiment.model_dump(mode="json"),
+    }
+
+
+def _machine() -> dict[str, object]:
+    from scotd.device import machine, versions
+
+    return {"machine": machine(), "versions": versions()}
+
+
+def accuracies(cells: Iterable[Cell]) -> list[str]:
+    """The cells as lines of text, for a terminal."""
+    lines = []
+    for cell in cells:
+        if cell.accuracy is None:
+            lines.append(f"{cell.student:<14} {cell.split:<10} {cell.decoding:<10} no gold labels")
+            continue
+        found = cell.accuracy
+        interval = f"{found.interval.low:.1%} to {found.interval.high:.1%}"
+        lines.append(
+            f"{cell.student:<14} {cell.split:<10} {cell.decoding:<10} {found.rate:6.1%}  ({interval}), "
+            f"{found.unparsed} of {found.questions} unparsed"
+        )
+    return lines

@@ -1,0 +1,151 @@
+"""Progress of a long stage on stderr: a bar on a terminal, plain lines elsewhere (logs, CI, pipes).
+
+    with track("sampling", total=4000) as progress:
+        progress.advance(8, note="3 failed")
+        progress.say("the server refuses n > 1")
+
+Plain mode prints a line at most every 10 seconds and one at the end, so that a log of a day stays readable.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TextIO
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """What a stage tells of itself."""
+
+    def advance(self, n: int, note: str = "") -> None:
+        """Count `n` more done; `note` replaces the earlier note ("" keeps it)."""
+
+    def say(self, message: str) -> None:
+        """Show one line that stays."""
+
+
+Tracker = Callable[[str, int | None], AbstractContextManager[Progress]]
+"""What a stage is given: called with a description and a total (None where it is not known), see `track`."""
+
+
+@contextmanager
+def track(
+    description: str,
+    total: int | None = None,
+    *,
+    stream: TextIO | None = None,
+    every_seconds: float = PLAIN_EVERY_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Progress]:
+    """Yield a Progress for `total` steps. It ends with a last line or bar on an exception as well."""
+    stream = sys.stderr if stream is None else stream
+    if stream.isatty():
+        with _bar(description, total, stream) as bar:
+            yield bar
+        return
+    lines = _Lines(description, total, stream, every_seconds, clock)
+    try:
+        yield lines
+    finally:
+        lines.end()
+
+
+@contextmanager
+def silent(description: str, total: int | None = None) -> Iterator[Progress]:
+    """A Tracker that shows nothing (tests, library use)."""
+    yield _Silent()
+
+
+class _Silent:
+    def advance(self, n: int, note: str = "") -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+
+class _Lines:
+    """Plain lines: at most one every `every_seconds`, and one at the end."""
+
+    def __init__(
+        self, description: str, total: int | None, stream: TextIO, every_seconds: float, clock: Callable[[], float]
+    ) -> None:
+        self._description, self._total, self._stream = description, total, stream
+        self._every, self._clock = every_seconds, clock
+        self._started = self._last = clock()
+        self._done = 0
+        self._note = ""
+
+    def advance(self, n: int, note: str = "") -> None:
+        self._done += n
+        self._note = note or self._note
+        now = self._clock()
+        if now - self._last >= self._every:
+            self._last = now
+            self._write(self._line(now - self._started, ended=False))
+
+    def say(self, message: str) -> None:
+        self._write(f"{self._description}: {message}")
+
+    def end(self) -> None:
+        self._write(self._line(self._clock() - self._started, ended=True))
+
+    def _line(self, seconds: float, *, ended: bool) -> str:
+        share = f" of {self._total} ({self._done / self._total:.0%})" if self._total else ""
+        rate = self._done / seconds if seconds > 0 else 0.0
+        parts = [f"{self._done}{share}", f"{rate:.1f}/s"]
+        if ended:
+            parts.append(f"{_duration(seconds)} in all")
+        elif self._total and rate > 0:
+            parts.append(f"{_duration(max(0, self._total - self._done) / rate)} left")
+        if self._note:
+            parts.append(self._note)
+        return f"{self._description}: {', '.join(parts)}"
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+@contextmanager
+def _bar(description: str, total: int | None, stream: TextIO) -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+    from rich.markup import escape
+
+    with rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TimeRemainingColumn(),
+        rich_progress.TextColumn("{task.fields[note]}", markup=False),
+        console=Console(file=stream),
+    ) as bar:
+        task = bar.add_task(escape(description), total=total, note="")
+
+        class _Bar:
+            def advance(self, n: int, note: str = "") -> None:
+                if note:
+                    bar.update(task, advance=n, note=note)
+                else:
+                    bar.update(task, advance=n)
+
+            def say(self, message: str) -> None:
+                bar.console.print(message, markup=False, highlight=False)
+
+        yield _Bar()
+
+
+def _duration(seconds: float) -> str:
+    """75 -> "1 min 15 s"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -1,0 +1,159 @@
+"""Reading a run folder that may be half done: what is absent is None, what cannot be read becomes a note on the page.
+
+Only a folder without a usable `experiment.json` is refused (RunError): it is no run folder.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scotd.config import Experiment
+from scotd.errors import RunError
+from scotd.report.clean import line
+from scotd.report.data import Answer, AnswerChain
+
+
+class RunFolder:
+    """A run folder under reading. `notes` gathers, in plain sentences, what could not be used and why."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+
+    def experiment(self) -> tuple[Experiment, dict[str, Any]]:
+        """Return the resolved configuration, typed and as it stands in the file. Raises RunError."""
+        remedy = "Give the folder that `scotd run` wrote, runs/NAME unless the experiment says otherwise."
+        path = self.path / "experiment.json"
+        if not path.is_file():
+            raise RunError(f"{self.path} is no run folder: it holds no experiment.json. {remedy}")
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read as JSON ({error}). {remedy}") from None
+        if not isinstance(raw, dict):
+            raise RunError(f"{path}: expected a mapping of settings, found {type(raw).__name__}. {remedy}")
+        try:
+            return Experiment.model_validate({key: raw[key] for key in Experiment.model_fields if key in raw}), raw
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"]) or "the file"
+            message = problem["msg"].removeprefix("Value error, ")
+            raise RunError(
+                line(f"{path}: '{key}': {message}. The run is of another version; `scotd run` writes it anew.")
+            ) from None
+
+    def mapping(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object of the folder; None where the file is absent or, with a note, unusable."""
+        value = self._json(name)
+        if value is None or isinstance(value, dict):
+            return value
+        self.notes.append(f"{name}: expected a mapping, found {type(value).__name__}; left out.")
+        return None
+
+    def mappings(self, name: str) -> list[dict[str, Any]] | None:
+        """Return a JSON list of objects; None where the file is absent or, with a note, unusable."""
+        value = self._json(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.notes.append(f"{name}: expected a list, found {type(value).__name__}; left out.")
+            return None
+        rows = [row for row in value if isinstance(row, dict)]
+        if len(rows) < len(value):
+            self.notes.append(f"{name}: {len(value) - len(rows)} of {len(value)} entries are no mappings; left out.")
+        return rows
+
+    def _json(self, name: str) -> Any:
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.notes.append(f"{name}: cannot be read as JSON ({error}); left out.")
+            return None
+
+    def answers(self, name: str) -> dict[str, Answer] | None:
+        """Return the rows of a predictions file by question; None where it is absent. Bad rows become a note."""
+        path = self.path / "predictions" / name
+        if not path.is_file():
+            return None
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self.notes.append(f"predictions/{name}: cannot be read as UTF-8 text ({error}); left out.")
+            return None
+        found: dict[str, Answer] = {}
+        bad: list[int] = []
+        repeated = 0
+        for number, row in enumerate(lines, start=1):
+            if not row.strip():
+                continue
+            answer = _answer(row)
+            if answer is None:
+                bad.append(number)
+                continue
+            repeated += answer.question_key in found
+            found[answer.question_key] = answer
+        if bad:
+            self.notes.append(
+                f"predictions/{name}: {len(bad)} rows cannot be read, the first is row {bad[0]}; "
+                "they are not in the numbers."
+            )
+        if repeated:
+            self.notes.append(f"predictions/{name}: {repeated} questions stand there twice; the last answer counts.")
+        return found
+
+
+def _answer(source: str) -> Answer | None:
+    """Read one row of a predictions file; None where it is not one."""
+    try:
+        row = json.loads(source)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("question_key"), str):
+        return None
+    chains = row.get("chains")
+    return Answer(
+        question_key=row["question_key"],
+        gold=text(row.get("gold")),
+        answer=text(row.get("answer")),
+        reason=text(row.get("reason")),
+        tally=counts(row.get("tally")),
+        tied=row.get("tied") is True,
+        chains=tuple(
+            AnswerChain(
+                text=text(chain.get("text")) or "", answer=text(chain.get("answer")), n_tokens=count(chain, "n_tokens")
+            )
+            for chain in (chains if isinstance(chains, list) else [])
+            if isinstance(chain, dict)
+        ),
+    )
+
+
+def text(value: Any) -> str | None:
+    """Return a value as text, None as None."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value)
+
+
+def number(row: dict[str, Any], key: str) -> float | None:
+    """Return a number of a JSON object, None where there is none."""
+    value = row.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def count(row: dict[str, Any], key: str) -> int | None:
+    """Return a whole number of a JSON object, None where there is none."""
+    value = row.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def counts(value: Any) -> dict[str, int]:
+    """Return the whole numbers of a JSON object by key."""
+    if not isinstance(value, dict):
+        return {}
+    return {str(key): n for key, n in value.items() if isinstance(n, int) and not isinstance(n, bool)}

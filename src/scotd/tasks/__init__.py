@@ -1,0 +1,104 @@
+"""Questions from task files: the benchmarks by name, the shipped `feedback`, or your own files.
+
+    questions = load_questions(config.questions)
+    for sentence in notes(questions):
+        print(sentence)
+
+One module per benchmark reads its official files; `files` reads anyone's own; `exemplars` the demonstrations.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from scotd.config import QuestionsConfig
+from scotd.errors import ConfigError, did_you_mean
+from scotd.tasks import commonsenseqa, openbookqa, quarel, sst2
+from scotd.tasks.content import normalised, repeats
+from scotd.tasks.files import load_files
+from scotd.tasks.limits import limited, require_splits
+from scotd.types import Question
+
+__all__ = ["BENCHMARKS", "TASKS", "load_questions", "notes", "require_splits"]
+
+BENCHMARKS: Mapping[str, Callable[[Path], list[Question]]] = MappingProxyType(
+    {
+        commonsenseqa.TASK: commonsenseqa.load,
+        openbookqa.TASK: openbookqa.load,
+        quarel.TASK: quarel.load,
+        sst2.TASK: sst2.load,
+    }
+)
+TASKS = ("feedback", *BENCHMARKS)
+
+
+def load_questions(config: QuestionsConfig) -> list[Question]:
+    """Load all splits, in file order, with the limits applied.
+
+    Raises ConfigError where the section does not say where the questions are, DataError for what is wrong in a file.
+    """
+    return limited(_load(config), config.limit)
+
+
+def _load(config: QuestionsConfig) -> list[Question]:
+    task = config.task
+    if config.files is not None:
+        if task in TASKS:
+            raise ConfigError(
+                f"questions.task '{task}' is a built-in task: give the questions in `files` another name."
+            )
+        if config.path is not None:
+            raise ConfigError("questions.path is for the official files of a benchmark: with `files`, leave it out.")
+        _check_names(config)
+        return load_files(config)
+    if task == "feedback":
+        from scotd.tasks import feedback  # composes its questions: only where they are wanted
+
+        if config.path is not None:
+            raise ConfigError("questions.path is not used by the task 'feedback', which is built in: leave it out.")
+        return feedback.load()
+    if task not in BENCHMARKS:
+        near = did_you_mean(task, TASKS)
+        raise ConfigError(f"questions.task '{task}' is not built in: give `files` and `columns`, or name a task.{near}")
+    if config.path is None:
+        raise ConfigError(f"questions.path is missing: name the folder with the official files of '{task}'.")
+    return BENCHMARKS[task](config.path)
+
+
+def _check_names(config: QuestionsConfig) -> None:
+    """Task and splits become parts of keys and of file names."""
+    for kind, name in [("task", config.task), *(("split", split) for split in config.files or {})]:
+        if not name or not all(character.isalnum() or character in "_-." for character in name):
+            raise ConfigError(
+                f"the {kind} name '{name}' is used in file names: write it with letters, digits, _ and -."
+            )
+
+
+def notes(questions: Sequence[Question]) -> tuple[str, ...]:
+    """Return a sentence for everything about the questions that a reader of results should know.
+
+    Repeats within and between splits, choices that repeat each other, unlabelled questions. Your own files are refused
+    where splits share a question; official benchmark files are kept as they are, and counted here.
+    """
+    found = []
+    between: dict[tuple[str, str], list[str]] = {}
+    for repeat in repeats(questions):
+        pair = (repeat.first.split, repeat.second.split)
+        between.setdefault(pair, []).append(repeat.second.stem)
+    for (first, second), stems in between.items():
+        shown = ", ".join(f"'{stem[:60]}'" for stem in stems[:3]) + (", ..." if len(stems) > 3 else "")
+        one = len(stems) == 1
+        repeated = f"repeat{'s' * one} an earlier one there"
+        there = repeated if first == second else f"{'is' if one else 'are'} in '{first}' too"
+        found.append(f"{len(stems)} of the questions in '{second}' {there}: {shown}.")
+    for split in dict.fromkeys(question.split for question in questions):
+        members = [question for question in questions if question.split == split]
+        same = sum(len({normalised(choice.text) for choice in q.choices}) < len(q.choices) for q in members)
+        unlabelled = sum(question.gold is None for question in members)
+        if same:
+            offers = "offers" if same == 1 else "offer"
+            found.append(f"{same} of {len(members)} questions in '{split}' {offers} the same text as two choices.")
+        if unlabelled:
+            has = "has" if unlabelled == 1 else "have"
+            found.append(f"{unlabelled} of {len(members)} questions in '{split}' {has} no label.")
+    return tuple(found)

@@ -1,0 +1,82 @@
+"""The Teacher protocol: what the sampling loop asks, and what comes back.
+
+    wants -> (loop: what is missing?) -> Ask -> (loop: journal) -> Teacher -> Outcome -> (loop: store) -> Corpus
+
+A teacher knows models or servers and nothing of the corpus; the loop (`teachers/sampling.py`) knows the corpus and
+nothing of models. Kinds: `teachers/openai.py` (any OpenAI-compatible endpoint), `teachers/local.py` (a model here).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from scotd.types import Completion, Prompt, SamplingParams, Usage
+
+FATAL = "ended the run"  # kind of the error of an ask whose failure is then raised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """Chains wanted for one question: one for each sample index, with one seed for each.
+
+    A teacher that draws several chains at once from one generator may ignore the seeds: sampling repeats only in its
+    identities.
+    """
+
+    question_key: str
+    prompt: Prompt
+    sampling: SamplingParams
+    indices: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        assert self.indices and len(self.indices) == len(self.seeds), self
+        assert len(set(self.indices)) == len(self.indices), self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of an ask.
+
+    `completions` match `ask.indices` in order; fewer may come back, the rest stays missing. `error` says why fewer (or
+    none) came, as "kind: detail" ("HTTP 500: overloaded"): failures are counted by kind. `usage` is what the whole ask
+    was billed, retries that brought an answer included. `notes` are remarks for the user ("the server refuses n > 1"):
+    the loop shows each once and counts them.
+    """
+
+    ask: Ask
+    completions: tuple[Completion, ...]
+    usage: Usage
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.completions) <= len(self.ask.indices), self
+        assert self.error is None or self.error.strip(), self
+
+
+class Teacher(Protocol):
+    """Something that writes chains.
+
+    `name` is part of every chain's identity. `batch` is how many asks the teacher wants journaled ahead. `max_n` is the
+    greatest number of indices in one ask, None for no bound; it may fall during a run (a server's cap is learned from
+    its refusals), and an ask that was already planned with more is still served.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def max_n(self) -> int | None: ...
+
+    def complete(self, asks: Iterator[Ask]) -> Iterator[Outcome]:
+        """Yield one outcome for each ask, in the order in which they finish.
+
+        An ask is pulled just before it is sent: pulling journals it. A failed ask is an outcome with an `error`, not
+        an exception. TeacherError or ConfigError is raised where no further ask can succeed, after the outcomes that
+        had arrived were yielded.
+        """
+        ...

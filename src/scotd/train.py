@@ -1,0 +1,324 @@
+"""Training on trees inside transformers' Trainer (paper 2, step 4).
+
+    examples (prompt + targets)  ->  rows  ->  a plan of optimizer steps  ->  TreeTrainer
+
+The plan is made once, from a seed: which chains each optimizer step sees, over all epochs. A step holds `batch_chains`
+chains, so the batch counts chains and not rows; every chain is visited once an epoch. Steps are cut into as many
+micro-batches as processes x accumulation ask for, and the loss is divided by the step's global weight, so that one
+process and many compute the same update. Since the plan is fixed, resuming means skipping what was done.
+"""
+
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from scotd.config import TrainingConfig
+from scotd.errors import DataError
+from scotd.student import Loaded
+from scotd.tokens import Tokenizer, encode_prompt, encode_target
+from scotd.tree import Branch, TreeBatch, TreeRow, branch_loss, check_supported, collate, model_inputs, pack
+from scotd.types import TrainingExample
+
+_COMPLETE = "scotd_complete"  # written after everything else of a checkpoint: kill -9 in the middle leaves it out
+
+DevMetric = Callable[[Any], float]
+OnStep = Callable[[int, int, float | None], None]  # (steps done, steps in all, last logged loss)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenExample:
+    """A training example in tokens: the prompt once, and its branches."""
+
+    prompt: tuple[int, ...]
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Some branches of one example: a row of a micro-batch. `empty` pieces carry weight 0 and fill a short step."""
+
+    example: int
+    branches: tuple[int, ...]
+    empty: bool = False
+
+
+MicroBatch = tuple[Piece, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came of a training: steps and chain visits done, the last loss per token, and the dev metric by step."""
+
+    steps: int
+    chain_visits: int
+    loss: float | None
+    dev: dict[int, float]
+    best_step: int | None
+
+
+def tokenize(
+    examples: Sequence[TrainingExample], tokenizer: Tokenizer, max_length: int
+) -> tuple[list[TokenExample], int]:
+    """Token ids of every example; returns them with the number of chains left out for being over `max_length`.
+
+    A chain that is too long is left out and counted, never cut: cutting would delete its answer.
+    """
+    encoded: list[TokenExample] = []
+    too_long = 0
+    for example in examples:
+        prompt = encode_prompt(tokenizer, example.prompt)
+        branches: list[Branch] = []
+        for text, finished, weight in zip(example.targets, example.finished, example.weights, strict=True):
+            tokens = encode_target(tokenizer, text, finished=finished)
+            if len(prompt) + len(tokens) > max_length:
+                too_long += 1
+            else:
+                branches.append(Branch(tokens=tuple(tokens), weight=weight))
+        if branches:
+            encoded.append(TokenExample(prompt=tuple(prompt), branches=tuple(branches)))
+    return encoded, too_long
+
+
+def plan(branch_counts: Sequence[int], config: TrainingConfig, micro_batches: int) -> list[list[MicroBatch]]:
+    """Optimizer steps over all epochs, each of exactly `micro_batches` micro-batches.
+
+    `branch_counts[i]` is the number of chains of example i. Every epoch visits every chain once, in an order drawn from
+    the seed; every step but an epoch's last holds exactly `batch_chains` chains.
+    """
+    order = random.Random(config.seed)
+    steps: list[list[MicroBatch]] = []
+    for _ in range(config.epochs):
+        pieces: list[Piece] = []
+        for example, count in enumerate(branch_counts):
+            chains = list(range(count))
+            order.shuffle(chains)
+            for start in range(0, count, config.branches_per_row):
+                pieces.append(Piece(example=example, branches=tuple(chains[start : start + config.branches_per_row])))
+        order.shuffle(pieces)
+        steps += [_spread(step, micro_batches) for step in _cut(pieces, config.batch_chains)]
+    return steps
+
+
+def _cut(pieces: Sequence[Piece], batch_chains: int) -> list[list[Piece]]:
+    """Cut a sequence of pieces into steps of `batch_chains` chains, splitting a piece where a step is full."""
+    steps: list[list[Piece]] = [[]]
+    room = batch_chains
+    for piece in pieces:
+        rest = piece.branches
+        while rest:
+            if room == 0:
+                steps.append([])
+                room = batch_chains
+            steps[-1].append(Piece(example=piece.example, branches=rest[:room]))
+            taken = min(room, len(rest))
+            rest, room = rest[taken:], room - taken
+    return [step for step in steps if step]
+
+
+def _spread(pieces: Sequence[Piece], micro_batches: int) -> list[MicroBatch]:
+    """Deal the pieces of one step out to its micro-batches, the fullest first, each to the emptiest."""
+    hands: list[list[Piece]] = [[] for _ in range(micro_batches)]
+    for piece in sorted(pieces, key=lambda piece: -len(piece.branches)):
+        min(hands, key=lambda hand: sum(len(held.branches) for held in hand)).append(piece)
+    filler = Piece(example=pieces[0].example, branches=pieces[0].branches[:1], empty=True)
+    return [tuple(hand) if hand else (filler,) for hand in hands]
+
+
+class MicroBatches(Dataset[TreeBatch]):
+    """The plan as a dataset: one item is one micro-batch, packed when asked for."""
+
+    def __init__(self, examples: Sequence[TokenExample], steps: Sequence[Sequence[MicroBatch]], pad_token: int) -> None:
+        self.examples = examples
+        self.micro_batches = [micro_batch for step in steps for micro_batch in step]
+        self.pad_token = pad_token
+
+    def __len__(self) -> int:
+        return len(self.micro_batches)
+
+    def __getitem__(self, index: int) -> TreeBatch:
+        return collate([self._row(piece) for piece in self.micro_batches[index]], self.pad_token)
+
+    def _row(self, piece: Piece) -> TreeRow:
+        example = self.examples[piece.example]
+        branches = [example.branches[number] for number in piece.branches]
+        if piece.empty:
+            branches = [Branch(tokens=branch.tokens, weight=0.0) for branch in branches]
+        return pack(example.prompt, branches)
+
+
+class TreeTrainer(Trainer):
+    """Trainer with the loss of `tree.branch_loss`, divided by the weight of the whole optimizer step.
+
+    Trainer counts labels and scales by accumulation and processes; here the count is the global weight, and because
+    gradients are averaged over processes, each one multiplies its share by their number.
+    """
+
+    def __init__(self, *, dev_metric: DevMetric | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dev_metric = dev_metric
+        self.loss_is_scaled_for_ga = True  # divided by the step's weight already
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        data = self.train_dataset if train_dataset is None else train_dataset
+        assert isinstance(data, MicroBatches)
+        return SequentialSampler(data)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        weight = torch.stack([sample["weights"].sum() for sample in batch_samples]).sum().to(device)
+        return self.accelerator.gather(weight).sum() if self.args.world_size > 1 else weight
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        batch = TreeBatch(**inputs)
+        config = self.accelerator.unwrap_model(model).config
+        outputs = model(**model_inputs(batch, config._attn_implementation, torch.float32))
+        assert num_items_in_batch is not None
+        loss = branch_loss(outputs.logits, batch) / num_items_in_batch * self.args.world_size
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The dev metric, greater is better; there is no other evaluation during training."""
+        assert self.dev_metric is not None
+        metrics = {"eval_dev": self.dev_metric(self.accelerator.unwrap_model(self.model))}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _Watch(TrainerCallback):
+    """Reports steps, and marks checkpoints that were written whole."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self.on_step = on_step
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        self.on_step(state.global_step, state.max_steps, losses[-1] if losses else None)
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+def train(
+    loaded: Loaded,
+    examples: Sequence[TokenExample],
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    dtype: torch.dtype,
+    on_step: OnStep,
+    dev_metric: DevMetric | None = None,
+    accumulation: int = 1,
+) -> Trained:
+    """Train in place, resuming from the last whole checkpoint in `folder`; the best dev checkpoint is what remains.
+
+    Weights stay float32; `dtype` bfloat16 computes under autocast. With a `dev_metric` it is asked `evaluations` times
+    and the checkpoint with the highest value is loaded at the end (the earliest of equals). Raises DataError where
+    there is nothing to train on, ModelError where the model cannot take a tree exactly.
+    """
+    if not examples:
+        raise DataError("No chain is left to train on: look at the selection's counts (`scotd report`).")
+    model, tokenizer = loaded.model, loaded.tokenizer
+    check_supported(model, max(pack(example.prompt, example.branches).longest_path for example in examples))
+    arguments = _arguments(config, folder, dtype, accumulation, dev_metric is not None and config.evaluations > 0)
+    world = arguments.world_size
+    steps = plan([len(example.branches) for example in examples], config, world * accumulation)
+    _set_intervals(arguments, config, len(steps))
+    pad_token = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    data = MicroBatches(examples, steps, pad_token)
+    trainer = TreeTrainer(
+        dev_metric=dev_metric,
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        eval_dataset=data if arguments.eval_strategy != "no" else None,
+        data_collator=_only_one,
+        callbacks=[_Watch(on_step)],
+    )
+    for unwanted in ("PrinterCallback", "ProgressCallback"):
+        for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
+            trainer.remove_callback(type(callback))
+    model.config.use_cache = False
+    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder))
+    model.config.use_cache = True
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    return Trained(
+        steps=len(steps),
+        chain_visits=sum(len(piece.branches) for step in steps for batch in step for piece in batch if not piece.empty),
+        loss=losses[-1] if losses else None,
+        dev={int(entry["step"]): entry["eval_dev"] for entry in history if "eval_dev" in entry},
+        best_step=trainer.state.best_global_step,
+    )
+
+
+def _arguments(
+    config: TrainingConfig, folder: Path, dtype: torch.dtype, accumulation: int, evaluates: bool
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,  # the plan holds all epochs
+        per_device_train_batch_size=1,  # one item is one micro-batch
+        gradient_accumulation_steps=accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
+        eval_strategy="steps" if evaluates else "no",
+        load_best_model_at_end=evaluates,
+        metric_for_best_model="eval_dev" if evaluates else None,
+        greater_is_better=True if evaluates else None,
+        save_total_limit=2,
+        save_strategy="steps",
+        logging_steps=1,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=list(config.report_to) or "none",
+        seed=config.seed,
+        data_seed=config.seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _set_intervals(arguments: TrainingArguments, config: TrainingConfig, steps: int) -> None:
+    """Warm-up, checkpoints and evaluations in steps, now that their number is known."""
+    arguments.max_steps = steps
+    arguments.warmup_steps = round(config.warmup_ratio * steps)
+    if arguments.eval_strategy != "no":
+        arguments.eval_steps = arguments.save_steps = max(1, -(-steps // config.evaluations))
+    elif config.checkpoints > 0:
+        arguments.save_steps = max(1, -(-steps // (config.checkpoints + 1)))
+    else:
+        arguments.save_steps = steps + 1
+
+
+def _only_one(items: list[TreeBatch]) -> dict[str, Tensor]:
+    (batch,) = items
+    return dict(vars(batch))
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; half-written ones are removed."""
+    whole: list[tuple[int, Path]] = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / _COMPLETE).exists():
+            whole.append((int(path.name.rpartition("-")[2]), path))
+        else:
+            shutil.rmtree(path)
+    return str(max(whole)[1]) if whole else None

@@ -1,0 +1,250 @@
+"""The parser on shapes that models really write. Each row: question, text, how it ended, answer or reason, rationale."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scotd.answers import parse
+from scotd.languages import LANGUAGES
+from scotd.types import Choice, Finish, NoAnswer, Parsed, Question
+
+STOP, LENGTH = Finish.STOP, Finish.LENGTH
+EMPTY, CUT_OFF, MISSING = NoAnswer.EMPTY, NoAnswer.CUT_OFF, NoAnswer.MISSING
+UNKNOWN, SEVERAL = NoAnswer.UNKNOWN_CHOICE, NoAnswer.SEVERAL
+
+
+def lettered(*texts: str, labels: str = "ABCDEFGH") -> Question:
+    choices = tuple(Choice(label=label, text=text) for label, text in zip(labels, texts, strict=False))
+    return Question(id="1", task="try", split="test", stem="Which?", choices=choices, gold=None)
+
+
+def label_set(*labels: str) -> Question:
+    choices = tuple(Choice(label=label, text=label) for label in labels)
+    return Question(id="2", task="try", split="test", stem="Which?", choices=choices, gold=None)
+
+
+BOOK = lettered("bank", "library", "park", "library card", "bookshop")
+CARD = BOOK  # D's text contains B's
+DOG = lettered("cat", "dog", "bird")
+QUAREL = lettered("carpet", "wood floor")
+NUMBERED = lettered("bank", "library", "park", labels="123")
+COUNTS = lettered("3", "1", "2", labels="123")
+VITAMINS = lettered("fish", "A", "B vitamins", "minerals", labels="BCDE")
+NONE = lettered("bank", "library", "none of the above")
+TWICE = lettered("store", "Store", "park")
+RUSSIAN = lettered("банк", "парк", "библиотека", labels="АБВ")
+CHINESE = lettered("银行", "图书馆", "公园")
+FEELING = label_set("positive", "negative")
+GUEST = label_set("pleased", "not pleased", "not said")
+HAPPY = label_set("pleased", "angry")
+YES = label_set("yes", "no")
+TRUE = label_set("True", "False")
+
+R = "Books are lent by libraries."
+
+SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
+    # The paper's form and its neighbours
+    (BOOK, f" {R} So the answer is (B).", STOP, "B", R),
+    (BOOK, f"{R} So the answer is (b).", STOP, "B", R),
+    (BOOK, f"{R} So the answer is (b) library.", STOP, "B", R),
+    (BOOK, f"{R} So the answer is B.", STOP, "B", R),
+    (BOOK, f"{R} So the answer is B", STOP, "B", R),
+    (BOOK, f"{R} So the answer is b", STOP, "B", R),
+    (BOOK, f"{R} The answer is B. Note that A is where money is kept.", STOP, "B", R),
+    (BOOK, f"{R} The answer is: (B)", STOP, "B", R),
+    (BOOK, f"{R} Therefore, the correct answer is option B.", STOP, "B", R),
+    (BOOK, f"{R} Thus the best choice is (B) library.", STOP, "B", R),
+    (BOOK, f"{R} The final answer is most likely B, library.", STOP, "B", R),
+    (BOOK, f"{R} Hence, answer choice (B).", STOP, MISSING, f"{R} Hence, answer choice (B)."),
+    (BOOK, f"{R} So the answer choice is (B).", STOP, "B", R),
+    (BOOK, f"{R} The answer to this question is B) library", STOP, "B", R),
+    (BOOK, "Books are lent by libraries, so the answer is (b).", STOP, "B", "Books are lent by libraries"),
+    (BOOK, f"{R}\n\nAnswer: B", STOP, "B", R),
+    (BOOK, f"{R}\nanswer: B", STOP, "B", R),
+    (BOOK, f"{R}\nAnswer - B", STOP, "B", R),
+    (BOOK, f"{R}\nAnswer:\nB", STOP, "B", R),
+    (BOOK, f"{R} Ans: [B]", STOP, "B", R),
+    (BOOK, f"{R}\n#### B", STOP, "B", R),
+    (BOOK, f"{R} I choose (B).", STOP, "B", R),
+    (BOOK, f"{R} I would go with B.", STOP, "B", R),
+    (BOOK, f"{R} So (B).", STOP, "B", R),
+    (BOOK, f"{R} (B) is the correct answer.", STOP, "B", R),
+    (BOOK, f"{R} Option B is correct.", STOP, "B", R),
+    (BOOK, f"{R} So the library is the best choice.", STOP, "B", R),
+    (BOOK, f"{R} The answer must be library.", STOP, "B", R),
+    (BOOK, "The answer must be a place. Only a library lends. So the answer is (b) library.", STOP, "B", "The answer must be a place. Only a library lends."),
+    # Nothing but the answer
+    (BOOK, "(b)", STOP, "B", ""),
+    (BOOK, "B.", STOP, "B", ""),
+    (BOOK, "**B**", STOP, "B", ""),
+    (BOOK, "B", STOP, "B", ""),
+    (BOOK, " b) library", STOP, "B", ""),
+    (BOOK, "Library.", STOP, "B", ""),
+    (BOOK, "the library", STOP, "B", ""),
+    (BOOK, "- (B) library", STOP, "B", ""),
+    (BOOK, f"B\n\n{R}", STOP, "B", ""),
+    (BOOK, f"{R}\n(B) library", STOP, "B", R),
+    (BOOK, "(A) bank\n(B) library", STOP, SEVERAL, ""),
+    # Markup
+    (BOOK, f"{R} The answer is **B**.", STOP, "B", R),
+    (BOOK, f"{R} **The answer is (B) library.**", STOP, "B", R),
+    (BOOK, f"{R}\n\n**Answer:** B", STOP, "B", R),
+    (BOOK, f"{R}\n\n## Answer: B", STOP, "B", R),
+    (BOOK, f"{R} The answer is <b>B</b>.", STOP, "B", R),
+    (BOOK, f"{R} <b>Answer: B</b>", STOP, "B", R),
+    (BOOK, f"{R} \\boxed{{B}}", STOP, "B", R),
+    (BOOK, f"{R} The answer is $\\boxed{{\\text{{B}}}}$.", STOP, "B", R),
+    (BOOK, f"{R} The answer is `B`.", STOP, "B", R),
+    (BOOK, '{"answer": "B"}', STOP, "B", ""),
+    (BOOK, f'{R} {{"answer": "library"}}', STOP, "B", R),
+    (BOOK, f"{R} The answer is “B”.", STOP, "B", R),
+    (BOOK, f"{R}\r\nThe answer\r\nis (B).\r\n", STOP, "B", R),
+    (BOOK, f"First line.\n\nSecond line.\n\nSo the answer is (B).", STOP, "B", "First line.\n\nSecond line."),
+    # The choice's text
+    (BOOK, f"{R} So the answer is library.", STOP, "B", R),
+    (BOOK, f"{R} So the answer is a library.", STOP, "B", R),
+    (BOOK, f"{R} The answer is the library because it lends.", STOP, "B", R),
+    (CARD, "You show it. So the answer is library card.", STOP, "D", "You show it."),
+    (CARD, "You show it. So the answer is (d) library card.", STOP, "D", "You show it."),
+    (CARD, "You show it. So the answer is (B) library card.", STOP, SEVERAL, "You show it."),
+    (BOOK, f"{R} The answer is (B), where bank accounts are not kept.", STOP, "B", R),
+    (BOOK, f"{R} The answer is (B). Bank accounts are not lent.", STOP, "B", R),
+    (BOOK, f"{R} The answer is (A) library.", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is library (B).", STOP, "B", R),
+    (BOOK, f"{R} The answer is library (A).", STOP, SEVERAL, R),
+    (VITAMINS, "The answer is B vitamins.", STOP, "D", ""),
+    (NONE, "Answer: None of the above", STOP, "C", ""),
+    (TWICE, "The answer is store.", STOP, UNKNOWN, "The answer is store."),
+    (TWICE, "The answer is (B) Store.", STOP, "B", ""),
+    # The article
+    (DOG, "A dog is an animal.", STOP, MISSING, "A dog is an animal."),
+    (DOG, "It barks. So the answer is a dog.", STOP, "B", "It barks."),
+    (DOG, "It barks. So the answer is A dog.", STOP, SEVERAL, "It barks."),
+    (DOG, "It barks. The answer is a wolf.", STOP, UNKNOWN, "It barks. The answer is a wolf."),
+    (DOG, "A dog.", STOP, "B", ""),
+    (DOG, "It purrs. The answer is A because cats purr.", STOP, "A", "It purrs."),
+    (DOG, "It purrs. The answer is a.", STOP, "A", "It purrs."),
+    (DOG, "It purrs. The answer is a cat.", STOP, "A", "It purrs."),
+    (DOG, "It barks, e.g. at night. The answer is e.g. unclear.", STOP, UNKNOWN, "It barks, e.g. at night. The answer is e.g. unclear."),
+    # Mentions are no answers
+    (BOOK, R, STOP, MISSING, R),
+    (BOOK, "A library (B) lends books, a bank (A) does not.", STOP, MISSING, "A library (B) lends books, a bank (A) does not."),
+    (BOOK, "If the answer is A, one would keep money there. The answer is B.", STOP, "B", "If the answer is A, one would keep money there."),
+    (BOOK, "Is it true that the answer is A? The answer is B.", STOP, "B", "Is it true that the answer is A?"),
+    (BOOK, "(A) is the correct answer for money. So the answer is (B).", STOP, "B", "(A) is the correct answer for money."),
+    (GUEST, "The guest was pleased with the food.", STOP, MISSING, "The guest was pleased with the food."),
+    (BOOK, "The answer is obvious.", STOP, UNKNOWN, "The answer is obvious."),
+    (BOOK, f"{R} So the answer is", STOP, MISSING, f"{R} So the answer is"),
+    # Several statements
+    (BOOK, f"{R} The answer is B. No, wait, the answer is C.", STOP, "C", f"{R} The answer is B. No, wait,"),
+    (BOOK, f"{R} The answer is A. Actually, the answer is B.", STOP, "B", f"{R} The answer is A. Actually,"),
+    (BOOK, f"{R} The answer is A. Sorry, I was wrong. The answer is B.", STOP, "B", f"{R} The answer is A. Sorry, I was wrong."),
+    (BOOK, f"{R} The answer is A. The answer is B.", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is A.\nFinal answer: B", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is (B). Yes, the answer is (B).", STOP, "B", R),
+    (BOOK, f"{R} The answer is (A) or (B).", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answers are A and B.", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is A/B.", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is (B) and (A) is wrong.", STOP, "B", R),
+    (YES, "The answer is yes and no.", STOP, SEVERAL, ""),
+    # Denials
+    (BOOK, "The answer is not (a).", STOP, MISSING, "The answer is not (a)."),
+    (BOOK, "The answer is not (a). The answer is (b).", STOP, "B", "The answer is not (a)."),
+    (BOOK, "The answer isn't A. So the answer is (B).", STOP, "B", "The answer isn't A."),
+    (BOOK, "The answer cannot be bank. It is lent. The answer is library.", STOP, "B", "The answer cannot be bank. It is lent."),
+    (BOOK, "Option A is not correct.", STOP, MISSING, "Option A is not correct."),
+    # None of the choices
+    (BOOK, f"{R} Answer: None of the above", STOP, UNKNOWN, R),
+    (BOOK, f"{R} So the answer is (f).", STOP, UNKNOWN, R),
+    (BOOK, f"{R} So the answer is F.", STOP, UNKNOWN, R),
+    (BOOK, f"{R} So the answer is museum.", STOP, UNKNOWN, f"{R} So the answer is museum."),
+    (FEELING, "The answer is neutral.", STOP, UNKNOWN, "The answer is neutral."),
+    (FEELING, "Fine acting. So the answer is (b).", STOP, UNKNOWN, "Fine acting."),
+    # Cut off, empty
+    (BOOK, "", STOP, EMPTY, ""),
+    (BOOK, " \n\t", LENGTH, EMPTY, ""),
+    (BOOK, "\u200b **", STOP, MISSING, "\u200b **"),
+    (BOOK, "Books are lent by", LENGTH, CUT_OFF, "Books are lent by"),
+    (BOOK, f"{R} So the answer is", LENGTH, CUT_OFF, f"{R} So the answer is"),
+    (BOOK, f"{R} So the answer is (", LENGTH, CUT_OFF, f"{R} So the answer is ("),
+    (BOOK, f"{R} So the answer is (B", LENGTH, CUT_OFF, f"{R} So the answer is (B"),
+    (BOOK, f"{R} So the answer is a", LENGTH, CUT_OFF, f"{R} So the answer is a"),
+    (BOOK, f"{R} So the answer is library", LENGTH, CUT_OFF, f"{R} So the answer is library"),
+    (BOOK, f"{R} So the answer is (B)", LENGTH, "B", R),
+    (BOOK, f"{R} So the answer is (B). Note that the", LENGTH, "B", R),
+    (BOOK, f"{R} So the answer is (B). No, wait, the answer is C", LENGTH, CUT_OFF, f"{R} So the answer is (B). No, wait, the answer is C"),
+    (GUEST, "He waited. So the answer is not", LENGTH, CUT_OFF, "He waited. So the answer is not"),
+    (GUEST, "He waited. So the answer is not pleased", LENGTH, "not pleased", "He waited."),
+    # Run on into a next question
+    (BOOK, f"{R} So the answer is (B).\n\nQ: What is red?\nA: So the answer is (A).", STOP, "B", R),
+    (BOOK, f"{R} So the answer is (B) library.\nQ: What is red?\nAnswer Choices:\n(A) b", LENGTH, "B", R),
+    (BOOK, f"{R}\n\nQuestion: What is red?\nThe answer is C.", LENGTH, MISSING, R),
+    (BOOK, f"{R} The answer is B.<|im_end|>\nThe answer is C.", STOP, "B", R),
+    # Label sets
+    (FEELING, "Fine acting. So the answer is positive.", STOP, "positive", "Fine acting."),
+    (FEELING, "Positive", STOP, "positive", ""),
+    (FEELING, " negative.\n\nThe film is dull.", STOP, "negative", ""),
+    (FEELING, "Sentiment: negative", STOP, "negative", ""),
+    (FEELING, 'The answer is "positive".', STOP, "positive", ""),
+    (FEELING, "The answer is both positive and negative.", STOP, SEVERAL, ""),
+    (FEELING, "Positive words outweigh negative ones.", STOP, MISSING, "Positive words outweigh negative ones."),
+    (GUEST, "not pleased", STOP, "not pleased", ""),
+    (GUEST, "So the answer is not pleased.", STOP, "not pleased", ""),
+    (GUEST, "So the answer is pleased.", STOP, "pleased", ""),
+    (GUEST, "The speed is not mentioned. So the answer is not said.", STOP, "not said", "The speed is not mentioned."),
+    (GUEST, "So the answer is (not pleased).", STOP, "not pleased", ""),
+    (GUEST, "So the answer is not\npleased.", STOP, "not pleased", ""),
+    (HAPPY, "So the answer is not pleased.", STOP, MISSING, "So the answer is not pleased."),
+    (YES, "Fish can swim. So the answer is yes.", STOP, "yes", "Fish can swim."),
+    (YES, "Yes, because fish can swim.", STOP, "yes", ""),
+    (YES, "No one can swim.", STOP, MISSING, "No one can swim."),
+    (YES, "No.", STOP, "no", ""),
+    (TRUE, "Answer: true", STOP, "True", ""),
+    # Numbers as labels
+    (NUMBERED, f"{R} So the answer is (2).", STOP, "2", R),
+    (NUMBERED, f"{R} So the answer is 2. library", STOP, "2", R),
+    (NUMBERED, f"{R} So the answer is (4).", STOP, UNKNOWN, R),
+    (NUMBERED, f"{R} The answer is 12.", STOP, UNKNOWN, R),
+    (COUNTS, "One. So the answer is (2).", STOP, "2", "One."),
+    (COUNTS, "One. So the answer is (2) 1.", STOP, "2", "One."),
+    (COUNTS, "One. So the answer is 1.", STOP, SEVERAL, "One."),
+    # Other scripts and languages
+    (BOOK, f"{R} The answer is （Ｂ）．", STOP, "B", R),
+    (BOOK, f"{R} So the answer is Ｂ", STOP, "B", R),
+    (BOOK, "图书馆借书。所以答案是B。", STOP, "B", "图书馆借书。"),
+    (BOOK, "图书馆借书。答案：【B】", STOP, "B", "图书馆借书。"),
+    (BOOK, "图书馆借书。因此选B。", STOP, "B", "图书馆借书。"),
+    (CHINESE, "借书的地方。正确答案是图书馆。", STOP, "B", "借书的地方。"),
+    (BOOK, "本を借ります。答えはBです。", STOP, "B", "本を借ります。"),
+    (BOOK, "책을 빌립니다. 따라서 정답은 B입니다.", STOP, "B", "책을 빌립니다."),
+    (BOOK, "Se prestan libros. La respuesta es (b).", STOP, "B", "Se prestan libros."),
+    (BOOK, "On y prête des livres. Donc la bonne réponse est B.", STOP, "B", "On y prête des livres."),
+    (BOOK, "Man leiht Bücher. Die richtige Antwort lautet (B).", STOP, "B", "Man leiht Bücher."),
+    (BOOK, "Si prestano libri. Quindi la risposta corretta è (b).", STOP, "B", "Si prestano libri."),
+    (BOOK, "Emprestam livros. Portanto, a resposta é (B).", STOP, "B", "Emprestam livros."),
+    (BOOK, "المكتبة تعير الكتب. الإجابة الصحيحة هي (B).", STOP, "B", "المكتبة تعير الكتب."),
+    (BOOK, "Книги выдают. Ответ: B", STOP, "B", "Книги выдают."),
+    (BOOK, "Книги выдают. Ответ: (В)", STOP, UNKNOWN, "Книги выдают."),  # Cyrillic: their third letter
+    (RUSSIAN, "Книги выдают. Правильный ответ: В", STOP, "В", "Книги выдают."),
+    # QuaRel
+    (QUAREL, "Wood is smooth. Thus, the toy rolls further on the wood floor. So the answer is (b).", STOP, "B", "Wood is smooth. Thus, the toy rolls further on the wood floor."),
+]  # fmt: skip
+
+
+def expected(rationale: str, outcome: str | NoAnswer) -> Parsed:
+    if isinstance(outcome, NoAnswer):
+        return Parsed(rationale=rationale, answer=None, reason=outcome)
+    return Parsed(rationale=rationale, answer=outcome, reason=None)
+
+
+@pytest.mark.parametrize(("question", "text", "finish", "outcome", "rationale"), SHAPES)
+def test_shape(question: Question, text: str, finish: Finish, outcome: str | NoAnswer, rationale: str) -> None:
+    assert parse(text, question, finish) == expected(rationale, outcome)
+
+
+def test_the_table_covers_every_outcome() -> None:
+    assert len(SHAPES) >= 60
+    assert {outcome for _, _, _, outcome, _ in SHAPES if isinstance(outcome, NoAnswer)} == set(NoAnswer)
+    assert len({(question, text, finish) for question, text, finish, _, _ in SHAPES}) == len(SHAPES)

@@ -1,0 +1,122 @@
+"""The engine against transformers' own generate and a plain forward pass, and against itself in other batches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import KINDS, VOCABULARY, MakeModel
+
+from scotd.decode import ATTENTION, MIN_PREFIX, Decoder, choose, restrict
+from scotd.types import Finish, SamplingParams
+
+GREEDY = SamplingParams(temperature=0, max_tokens=20)
+
+
+def some_prompts(prefix: int, own: tuple[int, ...] = (3, 7, 5)) -> list[list[int]]:
+    draw = np.random.default_rng(0)
+    shared = draw.integers(2, VOCABULARY, prefix).tolist()
+    return [shared + draw.integers(2, VOCABULARY, length).tolist() for length in own]
+
+
+@pytest.mark.parametrize("prefix", [0, 24])
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_equals_generate_and_logprobs_equal_a_plain_pass(
+    kind: str, prefix: int, make_model: MakeModel, tokenizer: Any
+) -> None:
+    model = make_model(kind)
+    prompts = some_prompts(prefix)
+    decoder = Decoder(model, tokenizer)
+    assert decoder.share(prompts) == prefix
+    completions = decoder.complete(prompts, [[0], [0, 0], [0]], GREEDY)
+    assert [len(group) for group in completions] == [1, 2, 1]
+    for prompt, group in zip(prompts, completions, strict=True):
+        ids = torch.tensor([prompt])
+        generated = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
+        expected = generated[0, len(prompt) :]
+        logprobs = model(generated).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        mean = logprobs.gather(1, expected[:, None]).mean().item()
+        for completion in group:
+            assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
+            assert completion.n_tokens == len(expected)
+            assert completion.mean_logprob == pytest.approx(mean, abs=1e-5)
+    assert model.config._attn_implementation == "sdpa" != ATTENTION
+
+
+def test_the_prefix_changes_nothing(make_model: MakeModel, tokenizer: Any) -> None:
+    model = make_model("llama")
+    prompts = some_prompts(MIN_PREFIX)
+    params = SamplingParams(temperature=1.0, max_tokens=15)
+    seeds = [[1, 2], [3], [4]]
+    with_prefix = Decoder(model, tokenizer)
+    assert with_prefix.share(prompts) == MIN_PREFIX
+    without = Decoder(model, tokenizer)
+    texts = [[c.text for c in group] for group in with_prefix.complete(prompts, seeds, params)]
+    assert texts == [[c.text for c in group] for group in without.complete(prompts, seeds, params)]
+    assert len({text for group in texts for text in group}) == 4
+
+
+def test_sampled_chains_depend_on_their_seed_and_not_on_their_batch(make_model: MakeModel, tokenizer: Any) -> None:
+    model = make_model("gpt2").double()
+    prompts = some_prompts(0, own=(4, 9, 6))
+    params = SamplingParams(temperature=0.8, top_p=0.9, max_tokens=25)
+    together = Decoder(model, tokenizer).complete(prompts, [[1, 2, 3], [4], [5, 6]], params)
+    alone = Decoder(model, tokenizer).complete(prompts[:1], [[2]], params)
+    assert alone[0][0].text == together[0][1].text
+    assert len({completion.text for completion in together[0]}) == 3
+
+
+def test_stop_strings_end_a_chain_and_are_cut_off(make_model: MakeModel, tokenizer: Any) -> None:
+    model = make_model("llama")
+    prompts = some_prompts(0, own=(5,))
+    plain = Decoder(model, tokenizer).complete(prompts, [[0]], GREEDY)[0][0]
+    assert plain.finish is Finish.LENGTH
+    stop = plain.text[6:8]
+    stopped = Decoder(model, tokenizer).complete(
+        prompts, [[0]], SamplingParams(temperature=0, max_tokens=20, stop=(stop,))
+    )[0][0]
+    assert stopped.finish is Finish.STOP
+    assert stopped.text == plain.text[: plain.text.index(stop)]
+    assert stopped.n_tokens is not None and stopped.n_tokens < 20
+
+
+def test_an_end_token_ends_a_chain_while_others_go_on(make_model: MakeModel, tokenizer: Any) -> None:
+    model = make_model("llama")
+    params = SamplingParams(temperature=3.0, max_tokens=60)  # so hot that the end token comes up soon for most
+    prompts = some_prompts(0, own=(5, 6))
+    groups = Decoder(model, tokenizer).complete(prompts, [list(range(12)), list(range(12, 24))], params)
+    finishes = [completion.finish for group in groups for completion in group]
+    assert {Finish.STOP, Finish.LENGTH} == set(finishes)
+    for completion in (completion for group in groups for completion in group):
+        assert completion.n_tokens is not None
+        assert (completion.n_tokens == 60) >= (completion.finish is Finish.LENGTH)
+
+
+def test_choose_follows_the_distribution() -> None:
+    logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().expand(4000, 4)
+    uniforms = torch.tensor(np.random.default_rng(0).random(4000))
+    tokens, logprobs = choose(logits, SamplingParams(temperature=1.0), uniforms)
+    shares = torch.bincount(tokens, minlength=4) / 4000
+    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), rtol=0, atol=0.03)
+    cooled, cooled_logprobs = choose(logits, SamplingParams(temperature=0.5), uniforms)
+    expected = torch.tensor([1.0, 4.0, 9.0, 16.0]) / 30
+    torch.testing.assert_close(torch.bincount(cooled, minlength=4) / 4000, expected, rtol=0, atol=0.03)
+    # the log-probability is that of temperature 1 whatever the sampling was
+    torch.testing.assert_close(logprobs, logits[0][tokens])
+    torch.testing.assert_close(cooled_logprobs, logits[0][cooled])
+
+
+def test_choose_never_takes_what_cannot_be() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
+    for uniform in (0.0, 0.25, 0.5, 0.75, 1 - 1e-12):
+        token, _ = choose(logits, SamplingParams(temperature=1.0), torch.tensor([uniform]))
+        assert token.item() in (1, 3)
+
+
+def test_restrict_keeps_top_k_and_the_token_that_crosses_top_p() -> None:
+    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log()
+    top2 = restrict(logits, SamplingParams(top_k=2))
+    assert torch.isfinite(top2).tolist() == [[False, True, False, True]]
+    nucleus = restrict(logits, SamplingParams(top_p=0.75))
+    assert torch.isfinite(nucleus).tolist() == [[False, True, True, True]]
+    assert torch.isfinite(restrict(logits, SamplingParams(top_p=0.35))).tolist() == [[False, True, False, False]]
