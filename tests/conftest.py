@@ -1,11 +1,16 @@
 """Tiny random models of four families and a byte tokenizer: every test of training and decoding runs in seconds."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Before torch is imported: two threads gain nothing on models this small, and where other processes want the same cores
+# they wait for each other at every product. Processes that tests start inherit it, so that their bits can be compared.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 VOCABULARY = 96
 END = 1

@@ -1,4 +1,6 @@
-"""The parser on shapes that models really write. Each row: question, text, how it ended, answer or reason, rationale."""
+"""The parser on shapes that models really write: one row a shape, with what it has to become."""
+
+# ruff: noqa: E501 (a row is read as a whole)
 
 import time
 
@@ -101,7 +103,7 @@ SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
     (BOOK, f'{R} {{"answer": "library"}}', STOP, "B", R),
     (BOOK, f"{R} The answer is “B”.", STOP, "B", R),
     (BOOK, f"{R}\r\nThe answer\r\nis (B).\r\n", STOP, "B", R),
-    (BOOK, f"First line.\n\nSecond line.\n\nSo the answer is (B).", STOP, "B", "First line.\n\nSecond line."),
+    (BOOK, "First line.\n\nSecond line.\n\nSo the answer is (B).", STOP, "B", "First line.\n\nSecond line."),
     # The choice's text
     (BOOK, f"{R} So the answer is library.", STOP, "B", R),
     (BOOK, f"{R} So the answer is a library.", STOP, "B", R),
@@ -137,6 +139,9 @@ SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
     (GUEST, "The guest was pleased with the food.", STOP, MISSING, "The guest was pleased with the food."),
     (BOOK, "The answer is obvious.", STOP, UNKNOWN, "The answer is obvious."),
     (BOOK, f"{R} So the answer is", STOP, MISSING, f"{R} So the answer is"),
+    (BOOK, "Evaluate each answer choice:\n- A: no.\n- B: yes.\nThe answer is B", STOP, "B", "Evaluate each answer choice:\n- A: no.\n- B: yes."),
+    (BOOK, f"{R} The answer that best fits this context is B: library.", STOP, "B", R),
+    (BOOK, f"{R} Thus, the answer is B.The answer is B", STOP, "B", R),
     # Several statements
     (BOOK, f"{R} The answer is B. No, wait, the answer is C.", STOP, "C", f"{R} The answer is B. No, wait,"),
     (BOOK, f"{R} The answer is A. Actually, the answer is B.", STOP, "B", f"{R} The answer is A. Actually,"),
@@ -146,6 +151,13 @@ SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
     (BOOK, f"{R} The answer is (B). Yes, the answer is (B).", STOP, "B", R),
     (BOOK, f"{R} The answer is (A) or (B).", STOP, SEVERAL, R),
     (BOOK, f"{R} The answers are A and B.", STOP, SEVERAL, R),
+    (BOOK, f"{R} So the answer is either (b) library or (e) bookshop.", STOP, SEVERAL, R),
+    (BOOK, f"{R} So the answer is (a) bank, (b) library, or (c) park.", STOP, SEVERAL, R),
+    (BOOK, f"{R} So the answer is (b) library, (a) bank is wrong.", STOP, "B", R),
+    (TWICE, f"{R} So the answer is (a) store or (c) park.", STOP, SEVERAL, R),
+    (BOOK, f"{R} The answer is not (b). So the answer is (b).", STOP, "B", f"{R} The answer is not (b)."),
+    (BOOK, f"{R} The answer is (b). The answer is not (b).", STOP, MISSING, f"{R} The answer is (b). The answer is not (b)."),
+    (BOOK, f"{R} The answer is (b). No, the answer is not (b), the answer is (c).", STOP, "C", f"{R} The answer is (b). No, the answer is not (b),"),
     (BOOK, f"{R} The answer is A/B.", STOP, SEVERAL, R),
     (BOOK, f"{R} The answer is (B) and (A) is wrong.", STOP, "B", R),
     (YES, "The answer is yes and no.", STOP, SEVERAL, ""),
@@ -248,3 +260,60 @@ def test_the_table_covers_every_outcome() -> None:
     assert len(SHAPES) >= 60
     assert {outcome for _, _, _, outcome, _ in SHAPES if isinstance(outcome, NoAnswer)} == set(NoAnswer)
     assert len({(question, text, finish) for question, text, finish, _, _ in SHAPES}) == len(SHAPES)
+
+
+def test_every_language_of_the_table_has_a_shape() -> None:
+    texts = [text.lower() for _, text, _, outcome, _ in SHAPES if not isinstance(outcome, NoAnswer)]
+    for name, language in LANGUAGES.items():
+        nouns = [noun.split("(")[0].rstrip("s?") for noun in language.noun.split("|")]
+        assert any(noun in text for noun in nouns for text in texts), name
+
+
+PIECES = [
+    "The answer is", "answer:", "(B)", "(a)", "A", "a", "library", "not", "no,", "wait,", "or", "**", "\n", ".", "?", "\\boxed{",
+    "}", "library card", "is the correct answer", "So", '"', "Q:", "答案是", "<b>", "İ", "Ⅷ", "ﬀ", "actually", "pleased", "1",
+]  # fmt: skip
+ANYTHING = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=20).map(" ".join))
+
+
+@given(text=ANYTHING, question=st.sampled_from([BOOK, GUEST, COUNTS, YES, TWICE]), finish=st.sampled_from(Finish))
+def test_every_text_has_an_answer_or_a_reason(text: str, question: Question, finish: Finish) -> None:
+    parsed = parse(text, question, finish)
+    assert (parsed.answer is None) != (parsed.reason is None)
+    assert parsed.answer is None or parsed.answer in {choice.label for choice in question.choices}
+    assert parsed.rationale == parsed.rationale.strip()
+    assert parsed.rationale in text
+    assert parsed.reason is not EMPTY or parsed.rationale == ""
+    assert parsed.reason is not CUT_OFF or finish is LENGTH
+    assert parse(text, question, finish) == parsed
+
+
+@given(text=ANYTHING, question=st.sampled_from([BOOK, GUEST]))
+def test_being_cut_off_never_changes_an_answer_into_another(text: str, question: Question) -> None:
+    """A text that hit the limit gives the answer that it would have given by ending there, or none."""
+    cut, ended = parse(text, question, LENGTH), parse(text, question, STOP)
+    assert cut.answer in (None, ended.answer)
+
+
+@given(
+    words=st.lists(st.sampled_from(["dog", "barks", "is", "b", "small", "an", "animal", "cat"]), min_size=1, max_size=6)
+)
+def test_the_article_is_never_choice_a(words: list[str]) -> None:
+    for text in (f"A {' '.join(words)} in the garden.", f"So the answer is a {' '.join(words)} in the garden."):
+        assert parse(text, lettered("house", "tree", "bird")).answer != "A"
+
+
+REPEATED = [
+    "a", " ", "\n", "answer ", "The answer is ", "The answer is (B). ", "*", "** ", "_", "(", "the ", "so, ", "not ", "#",
+    "the correct best final ", " is the correct answer", "(B)\n", "\\boxed{", "no, wait, ", "if the ", '"{[<', "答案是",
+    "The answer is not ", "library ", "answer \n ", ". but ", "<b>", "\n ", "-", "answer: answer: ", "A, ", "A or ",
+    "library card is the best answer. ", "answer that best fits ", "Q: ", "\r\n", "`", "$", "correct ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", REPEATED)
+def test_200_kb_of_adversarial_text_take_less_than_a_second(unit: str) -> None:
+    text = (unit * (200_000 // len(unit) + 1))[:200_000]
+    start = time.process_time()  # the processor's seconds: a busy machine is no reason to fail
+    parse(f"{text} So the answer is (B", BOOK, LENGTH)
+    assert time.process_time() - start < 1

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from scotd.config import TeacherConfig
 from scotd.errors import ConfigError, TeacherError
 from scotd.teachers import Ask, Outcome
 from scotd.teachers.openai import OpenAITeacher
-from scotd.teachers.openai_http import NOTE_LOST, Patience, endpoint_url, retry_after
+from scotd.teachers.openai_http import NOTE_LOST, Endpoint, Patience, endpoint_url, retry_after
 from scotd.teachers.openai_replies import (
     NOTE_CUT,
     NOTE_NO_LOGPROB,
@@ -478,6 +479,24 @@ class TestKey:
         with pytest.raises(TeacherError, match="OPENAI_API_KEY is not set"):
             list(teacher.complete(iter([ask()])))
 
+    def test_openais_key_goes_to_openai_only(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert TeacherConfig(kind="openai").api_key_env is None
+        outcomes(server, ask(), api_key_env=None)
+        assert "Authorization" not in server.requests[0].headers
+        outcomes(server, ask(), api_key_env="OPENAI_API_KEY")  # who writes it down means it
+        assert server.requests[1].headers["Authorization"] == f"Bearer {KEY}"
+        assert _authorization_at("https://API.openai.com/v1/") == f"Bearer {KEY}"
+        for near in ("https://api.openai.com.example.org/v1", "https://openai.com/v1", "https://localhost/api.openai.com"):
+            assert _authorization_at(near) is None, near
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_server_that_wants_a_key_and_none_is_named(self, server: Server, status: int) -> None:
+        server.respond = lambda request, number: refusal("no", status=status)
+        with pytest.raises(TeacherError, match=r"variable that holds (one|a key) in teacher\.api_key_env\.$") as caught:
+            outcomes(server, ask(), api_key_env=None)
+        assert "None" not in str(caught.value)
+
     @pytest.mark.parametrize("key", ["sk-one two", "sk-é", "sk-one\nX: y"])
     def test_a_key_that_no_header_may_carry(self, server: Server, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
         monkeypatch.setenv("SCOTD_TEST_KEY", key)
@@ -541,3 +560,19 @@ class TestRefusals:
         assert error_message('{"detail": [{"loc": ["body", "n"], "msg": "bad"}, {"msg": "worse"}]}') == "n: bad; worse"
         assert error_message("") == "no message"
         assert len(error_message("x" * 1000)) == 200
+
+
+def _authorization_at(base_url: str) -> str | None:
+    """What a request to an address would carry as its key; nothing leaves this machine."""
+    sent: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(400, text="no")
+
+    client = httpx.Client(transport=httpx.MockTransport(handle))
+    with patch.object(Endpoint, "client", lambda self: client):
+        list(OpenAITeacher(TeacherConfig(kind="openai", base_url=base_url), FAST).complete(iter([ask()])))
+    (request,) = sent
+    found: str | None = request.headers.get("Authorization")
+    return found

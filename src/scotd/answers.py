@@ -26,9 +26,9 @@ White space is collapsed before any expression runs, and none has a repetition i
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from scotd.reading import CLOSERS, EDGE, Named, Reading, Text, words
 from scotd.types import Finish, NoAnswer, Parsed, Question
@@ -56,7 +56,10 @@ _CORRECT = re.compile(
 _BEFORE = re.compile(
     rf"(?:{EDGE}{words('lead')}{EDGE}[,:]?\s?)?(?:{EDGE}{words('before')}{EDGE}\s?){{0,4}}$", re.IGNORECASE
 )
-_HYPOTHESIS = re.compile(rf"\b(?:if|whether|suppose|assuming|unless)\s(?:that\s)?(?:{words('before')}\s){{0,3}}$", re.I)
+_HYPOTHESIS = re.compile(
+    rf"\b(?:if|whether|suppose|assuming|unless|each|every|all|any|these|which|what)\s(?:that\s)?(?:{words('before')}\s){{0,3}}$",
+    re.I,
+)
 _REFUSED = re.compile(
     r"\b(?:if|whether|neither|nor|not|why|what|how|which)\s(?:the\s|option\s|choice\s)*$", re.IGNORECASE
 )
@@ -87,8 +90,7 @@ class _Kind(StrEnum):
     OPEN = "open"  # a statement, and no choice in it that could be read
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """What a text claims. Positions are those of `Text.read`: the statement's start, the value's start and end.
 
     `closed` is False where the text ended so early that more of it could have made another value.
@@ -214,10 +216,7 @@ class _Reader(Reading):
         """Read what a statement that starts at `start` says at `position`."""
         if position not in self.values:
             self.values.update(self._read_value(position))
-        claim = self.values[position]
-        return _Claim(
-            start=start, value=claim.value, end=claim.end, kind=claim.kind, label=claim.label, closed=claim.closed
-        )
+        return self.values[position]._replace(start=start)
 
     def _read_value(self, position: int) -> dict[int, _Claim]:
         """Read the value at a position and remember it for all positions on the way: no text is walked over twice."""

@@ -14,20 +14,40 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
 from scotd.types import Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
-Fraction = Annotated[float, Field(gt=0, le=1)]
 S = TypeVar("S", bound=BaseModel)
-Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Whole = Annotated[int, Field(strict=True)]  # `true` is no number
+Count = Annotated[Whole, Field(ge=1)]
+Stop = Annotated[str, Field(min_length=1)]  # an empty one would end every chain at once
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, closed."""
+    """Base of every section: immutable, closed. A section whose lines are all commented out is one of defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        filled = dict(raw)
+        for name, value in raw.items():
+            field = cls.model_fields.get(name) if isinstance(name, str) else None
+            section = None if field is None else section_of(field.annotation)
+            if field is None or section is None:
+                continue
+            if value is None and field.annotation is section:
+                filled[name] = {}
+            elif isinstance(value, dict) and field.annotation is not section:
+                filled[name] = {key: {} if one is None else one for key, one in value.items()}
+        return filled
 
 
 class ColumnsConfig(Section):
@@ -53,7 +73,7 @@ class QuestionsConfig(Section):
 
     task: str = "mine"
     path: Path | None = None
-    files: dict[str, Path] | None = None
+    files: Annotated[dict[str, Path], Field(min_length=1)] | None = None
     columns: ColumnsConfig | None = None
     labels: tuple[str, ...] | None = None
     train: str = "train"
@@ -62,6 +82,8 @@ class QuestionsConfig(Section):
 
     @model_validator(mode="after")
     def _own_files_need_columns(self) -> "QuestionsConfig":
+        for split in self.files or ():
+            _check_plain(split, "files")
         if self.files is not None and self.columns is None:
             raise ValueError("`files` needs `columns`: say which column holds the question")
         if self.columns is not None and self.files is None:
@@ -89,21 +111,34 @@ class SamplingConfig(Section):
     chains_per_question: Count = 30
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Fraction = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[Whole, Field(ge=0)] = 0
     max_tokens: Count = 128
-    stop: tuple[str, ...] | None = None
-    seed: int = 0
+    stop: tuple[Stop, ...] | None = None
+    seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _greedy_chains_are_equal(self) -> "SamplingConfig":
+        if self.temperature == 0 and self.chains_per_question > 1:
+            raise ValueError(
+                f"`temperature` 0 gives the same chain {self.chains_per_question} times: raise it, "
+                "or set `chains_per_question` to 1"
+            )
+        return self
 
 
 class TeacherConfig(Section):
     """`local` runs a model here through transformers; `openai` asks any OpenAI-compatible endpoint; `imported` asks
-    nobody: its chains are in the corpus already, under the `name` that their import gave them."""
+    nobody: its chains are in the corpus already, under the `name` that their import gave them.
+
+    `api_key_env` names the environment variable that holds the key. None stands for OPENAI_API_KEY at api.openai.com,
+    and for no key anywhere else: whoever changes only `base_url` sends no key to a stranger.
+    """
 
     kind: Literal["local", "openai", "imported"] = "local"
     model: str = "qwen2.5-coder-1.5b-instruct"
     name: str | None = None
     base_url: str = "https://api.openai.com/v1"
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str | None = None
     endpoint: Literal["completions", "chat"] = "chat"
     concurrency: Count = 8
     timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
@@ -134,9 +169,9 @@ class TrainingConfig(Section):
     max_length: Count = 1024
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     accumulation: Count = 1
-    evaluations: Annotated[int, Field(ge=0)] = 4
-    checkpoints: Annotated[int, Field(ge=0)] = 4
-    seed: int = 0
+    evaluations: Annotated[Whole, Field(ge=0)] = 4
+    checkpoints: Annotated[Whole, Field(ge=0)] = 4
+    seed: Whole = 0
     report_to: tuple[str, ...] = ()
 
 
@@ -158,7 +193,7 @@ class DecodingConfig(Section):
     votes: Count = 1
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Fraction = 1.0
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[Whole, Field(ge=0)] = 0
     splits: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
@@ -172,12 +207,14 @@ class EvaluationConfig(Section):
     """Which splits are answered, how, and against which student the others are tested (exact McNemar)."""
 
     splits: tuple[str, ...] = ("test",)
-    decodings: dict[str, DecodingConfig] = Field(default_factory=lambda: {"greedy": DecodingConfig()})
+    decodings: Annotated[dict[str, DecodingConfig], Field(min_length=1)] = Field(
+        default_factory=lambda: {"greedy": DecodingConfig()}
+    )
     max_tokens: Count = 128
     batch_chains: Count = 64
     baseline: str | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: int = 0
+    seed: Whole = 0
 
 
 class Experiment(Section):
@@ -192,7 +229,7 @@ class Experiment(Section):
     teacher: TeacherConfig = TeacherConfig()
     sampling: SamplingConfig = SamplingConfig()
     student: str = "smollm2-135m-instruct"
-    students: dict[str, StudentConfig]
+    students: Annotated[dict[str, StudentConfig], Field(min_length=1)]
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -200,8 +237,7 @@ class Experiment(Section):
     def _names_resolve(self) -> "Experiment":
         for kind, names in (("students", self.students), ("evaluation.decodings", self.evaluation.decodings)):
             for name in names:
-                if not _PLAIN_NAME.fullmatch(name):
-                    raise ValueError(f"{kind}: '{name}' becomes a file name: use letters, digits, _ and - only")
+                _check_plain(name, kind)
         baseline = self.evaluation.baseline
         if baseline is not None and baseline not in self.students:
             raise ValueError(
@@ -220,16 +256,26 @@ class Experiment(Section):
         return _validated(TrainingConfig, merged, f"students.{student}.training")
 
 
+def _check_plain(name: str, kind: str) -> None:
+    """Splits, students and decodings are parts of file names that are taken apart again."""
+    if not _PLAIN_NAME.fullmatch(name):
+        raise ValueError(f"{kind}: '{name}' becomes part of a file name: use letters, digits, _ and - only")
+
+
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read and validate an experiment file. Raises ConfigError with one sentence for everything that is wrong."""
     raw = read_yaml(path)
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, found {type(raw).__name__}. See `scotd init`.")
+        found = "nothing" if raw is None else "a list" if isinstance(raw, list) else "one value"
+        raise ConfigError(f"{path}: expected settings (key: value), found {found}. `scotd init` writes a file of them.")
     for override in overrides:
         _apply(raw, override)
     experiment = _validated(Experiment, raw, str(path))
-    for name in experiment.students:
-        experiment.training_of(name)
+    try:
+        for name in experiment.students:
+            experiment.training_of(name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return _absolute(experiment, path.resolve().parent)
 
 
@@ -248,6 +294,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML 1.2 text; `where` names it in the error."""
     try:
         return YAML(typ="safe", pure=True).load(StringIO(text))
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid YAML: nested too deeply.") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -261,9 +309,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for instance training.epochs=3.")
     *parents, last = key.strip().split(".")
+    if not all((*parents, last)):
+        raise ConfigError(f"--set {override}: the key '{key.strip()}' has an empty part.")
     node = raw
     for part in parents:
-        child = node.setdefault(part, {})
+        child = node[part] = {} if node.get(part) is None else node[part]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override}: '{part}' is a value, not a section.")
         node = child
@@ -274,45 +324,7 @@ def _validated(kind: type[S], raw: Mapping[str, Any], where: str) -> S:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_sentence(error, kind)}") from None
-
-
-def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
-    """One sentence for the first problem: key, value, remedy."""
-    problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(kind, [str(part) for part in problem["loc"][:-1]])
-        return f"unknown key '{key}'.{did_you_mean(str(problem['loc'][-1]), known)}"
-    if problem["type"] == "missing":
-        return f"'{key}' is missing. `scotd init` writes a commented file with every key."
-    message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
-    return f"'{key}': {message}{shown}."
-
-
-def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Field names of the section that a path leads to; empty where the path leaves the typed sections."""
-    current: Any = kind
-    for part in path:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            break
-        field = current.model_fields.get(part)
-        if field is None:
-            return []
-        current = _section_of(field.annotation)
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
-def _section_of(annotation: Any) -> Any:
-    """The Section inside `X`, `X | None` or `dict[str, X]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _section_of(inner)
-        if found is not None:
-            return found
-    return None
+        raise ConfigError(f"{where}: {sentence(error, kind, raw)}") from None
 
 
 def _absolute(experiment: Experiment, base: Path) -> Experiment:

@@ -234,7 +234,7 @@ class Decoder:
         ]
         done: dict[int, Completion] = {}
         for step in range(params.max_tokens):
-            uniforms = torch.tensor([chain.uniforms[step] for chain in live], device=self.device)
+            uniforms = torch.tensor([float(chain.uniforms[step]) for chain in live], device=self.device)
             tokens, logprobs = choose(logits, params, uniforms)
             for chain, token, logprob in zip(live, tokens.tolist(), logprobs.tolist(), strict=True):
                 if chain.slot in done:

@@ -7,13 +7,16 @@ interrupted gives the same bits as one that was not, because every batch is comp
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scotd.answers import parse
-from scotd.decode import Decoder
 from scotd.stats import Interval, wilson
 from scotd.tokens import encode_prompt
 from scotd.types import Completion, Decoding, Prediction, Prompt, Question, digest
 from scotd.vote import vote
+
+if TYPE_CHECKING:  # torch: whoever only samples through an API goes through this module without it
+    from scotd.decode import Decoder
 
 Store = Callable[[list[Prediction]], None]
 
@@ -40,7 +43,7 @@ class _Item:
 
 
 def answer(
-    decoder: Decoder,
+    decoder: "Decoder",
     questions: Sequence[Question],
     prompt: Callable[[Question], Prompt],
     decoding: Decoding,

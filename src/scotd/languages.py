@@ -38,7 +38,9 @@ LANGUAGES: dict[str, Language] = {
         lead="so|thus|therefore|hence|then|finally|consequently|accordingly|in conclusion|in summary|as a result|"
         "this means(?: that)?",
         before="the|my|our|your|its|final|correct|right|best|only|most likely|most suitable|most appropriate",
-        after="choice|option|(?:to|for) (?:this|the) question|here|in this case",
+        after="choice|option|(?:to|for) (?:this|the) question|here|in this case|"
+        r"(?:choice )?among the (?:given |available )?(?:choices|options)|"
+        r"that (?:best |most |logically )?(?:fits|matches|makes sense)(?: \w+){0,4}",
         weak_verb="must be|should be|would be|has to be|will be|seems to be|appears to be|can only be",
         not_verb="isn't|wasn't|aren't|cannot be|can't be|can not be|must not be|should not be|would not be",
         negation="not|never",

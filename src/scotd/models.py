@@ -92,6 +92,23 @@ def resolve(reference: str, *, progress: Tracker = silent, places: Places | None
     return _own(reference, None, "hub-id")
 
 
+def here(reference: str, *, places: Places | None = None) -> ModelFiles | None:
+    """Return the files of a reference that need no fetching, or None; of a GGUF file its conversion, where it was made.
+
+    Raises ModelError as `resolve` does.
+    """
+    places = places or Places()
+    if reference in KNOWN and _stored(KNOWN[reference], places.store) is None:
+        return None
+    if reference not in KNOWN and not Path(reference).expanduser().exists() and _HUB_ID.fullmatch(reference):
+        return _own(reference, None, "hub-id") if _in_hub_cache(reference) else None
+    files = resolve(reference, places=places)
+    folder = _conversion(files, "float32", places)
+    if folder is None or not (folder / "converted.json").is_file():
+        return files
+    return replace(files, path=folder, gguf_file=None)
+
+
 def _own(
     reference: str, path: Path | None, source: Source, *, sha256: str | None = None, dequantised: str | None = None
 ) -> ModelFiles:
@@ -269,11 +286,11 @@ def converted(
     bfloat16, bit for bit what loading the GGUF file in bfloat16 gives. Another version of transformers converts anew,
     since it may read the file differently. Raises ModelError.
     """
-    if files.gguf_file is None or files.path is None or files.sha256 is None:
-        return files
     places = places or Places()
-    key = f"{Path(files.gguf_file).stem}-{files.sha256[:12]}-{dtype}"
-    folder = places.store / "converted" / key
+    folder = _conversion(files, dtype, places)
+    if folder is None or files.path is None:
+        return files
+    key = folder.name
     reader = _transformers_version()
     done = replace(files, path=folder, gguf_file=None)
     if _read_note(folder / "converted.json").get("transformers") == reader:
@@ -298,6 +315,13 @@ def converted(
         shutil.rmtree(folder, ignore_errors=True)
         ready.replace(folder)
     return done
+
+
+def _conversion(files: ModelFiles, dtype: str, places: Places) -> Path | None:
+    """Folder for a GGUF file's conversion, made or not; None where there is nothing to convert."""
+    if files.gguf_file is None or files.sha256 is None:
+        return None
+    return places.store / "converted" / f"{Path(files.gguf_file).stem}-{files.sha256[:12]}-{dtype}"
 
 
 def _transformers_version() -> str:

@@ -307,7 +307,8 @@ class Reading:
         following, second = self.read[end : end + 1], self.read[end + 1 : end + 2]
         if following != " ":
             inside = second.isalnum() and following in tuple(".,;!?'-_%°$")  # e.g., A's, B-52
-            return None if inside else label
+            sentence = following == "." and second.isupper() and self.read[end + 2 : end + 3].islower()  # "B.The"
+            return label if sentence or not inside else None
         text = self._text_at(end + 1)
         if (text is not None and text[0] == label[0]) or not second.isalnum() or FOLLOW.match(self.read, end):
             return label

@@ -5,12 +5,15 @@ none. The two are tokenized apart and joined, so that no merge crosses the borde
 trained one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from scotd.errors import ModelError
+from scotd.models import ModelFiles
 from scotd.types import Prompt
 
 Tokenizer = Any  # transformers' tokenizers share no importable base without importing torch
+LONGEST_CHARACTER = 8  # tokens: bytes of one character, and some that are broken
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
@@ -44,3 +47,38 @@ def common_prefix(prompts: list[list[int]]) -> int:
     while length < limit and first[length] == last[length]:
         length += 1
     return length
+
+
+def load_tokenizer(files: ModelFiles) -> Tokenizer:
+    """The tokenizer of a model without its weights. Raises ModelError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(files.pretrained, gguf_file=files.gguf_file)
+    except (OSError, ValueError, KeyError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{files.reference}: its tokenizer cannot be loaded: {problem}") from None
+
+
+def pieces(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[tuple[str, int]]:
+    """What a person sees of tokens: (text, number of tokens) in order.
+
+    One character may be several tokens, none of which is a text of its own (an emoji in byte-level vocabularies): these
+    are one piece.
+    """
+    found: list[tuple[str, int]] = []
+    start = 0
+    for end in range(1, len(tokens) + 1):
+        text = _piece(tokenizer, tokens[start:end])
+        if "\ufffd" in text and end < len(tokens) and end - start < LONGEST_CHARACTER:
+            continue
+        found.append((text, end - start))
+        start = end
+    return found
+
+
+def _piece(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    name = tokenizer.convert_ids_to_tokens(tokens[0]) if len(tokens) == 1 else None
+    if isinstance(name, str) and "\u2581" in name:  # SentencePiece: its decoder swallows a first blank
+        return name.replace("\u2581", " ")
+    return str(tokenizer.decode(tokens))

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import SaveStrategy
 
 from scotd.config import TrainingConfig
-from scotd.errors import DataError
+from scotd.errors import DataError, ModelError
 from scotd.student import Loaded
 from scotd.tokens import Tokenizer, encode_prompt, encode_target
 from scotd.tree import Branch, TreeBatch, TreeRow, branch_loss, check_supported, collate, model_inputs, pack
@@ -199,7 +200,7 @@ class TreeTrainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Reports steps, and marks checkpoints that were written whole."""
+    """Reports steps, marks checkpoints that were written whole, and deletes the ones that are needed no more."""
 
     def __init__(self, on_step: OnStep) -> None:
         self.on_step = on_step
@@ -209,8 +210,15 @@ class _Watch(TrainerCallback):
         self.on_step(state.global_step, state.max_steps, losses[-1] if losses else None)
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        needed = {f"checkpoint-{step}" for step in (state.global_step, state.best_global_step)}
+        (folder / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        for path in folder.glob("checkpoint-*"):
+            if path.name not in needed:
+                (path / _COMPLETE).unlink(missing_ok=True)  # first: half a checkpoint must not pass for a whole one
+                shutil.rmtree(path)
 
 
 def train(
@@ -233,7 +241,9 @@ def train(
     if not examples:
         raise DataError("No chain is left to train on: look at the selection's counts (`scotd report`).")
     model, tokenizer = loaded.model, loaded.tokenizer
-    check_supported(model, max(pack(example.prompt, example.branches).longest_path for example in examples))
+    longest = max(pack(example.prompt, example.branches).longest_path for example in examples)
+    check_supported(model, longest)
+    _check_positions(model, longest)
     arguments = _arguments(config, folder, dtype, accumulation, dev_metric is not None and config.evaluations > 0)
     world = arguments.world_size
     steps = plan([len(example.branches) for example in examples], config, world * accumulation)
@@ -253,7 +263,7 @@ def train(
         for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
             trainer.remove_callback(type(callback))
     model.config.use_cache = False
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -284,7 +294,6 @@ def _arguments(
         load_best_model_at_end=evaluates,
         metric_for_best_model="eval_dev" if evaluates else None,
         greater_is_better=True if evaluates else None,
-        save_total_limit=2,
         save_strategy="steps",
         logging_steps=1,
         remove_unused_columns=False,
@@ -305,7 +314,7 @@ def _set_intervals(arguments: TrainingArguments, config: TrainingConfig, steps: 
     elif config.checkpoints > 0:
         arguments.save_steps = max(1, -(-steps // (config.checkpoints + 1)))
     else:
-        arguments.save_steps = steps + 1
+        arguments.save_strategy = SaveStrategy.NO
 
 
 def _only_one(items: list[TreeBatch]) -> dict[str, Tensor]:
@@ -313,12 +322,21 @@ def _only_one(items: list[TreeBatch]) -> dict[str, Tensor]:
     return dict(vars(batch))
 
 
-def _last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; half-written ones are removed."""
+def _check_positions(model: Any, longest: int) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise ModelError(
+            f"{type(model).__name__} has {limit} positions and the longest question with its chain takes {longest}: "
+            f"set training.max_length to {limit} or less."
+        )
+
+
+def _last_whole_checkpoint(folder: Path, *, clean: bool) -> str | None:
+    """The newest checkpoint that was written to its end; `clean` removes half-written ones (one process does)."""
     whole: list[tuple[int, Path]] = []
     for path in folder.glob("checkpoint-*"):
         if (path / _COMPLETE).exists():
             whole.append((int(path.name.rpartition("-")[2]), path))
-        else:
+        elif clean:
             shutil.rmtree(path)
     return str(max(whole)[1]) if whole else None

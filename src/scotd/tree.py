@@ -61,7 +61,7 @@ class TreeBatch:
     """Rows as tensors, right-padded.
 
     tokens, positions: (B, S) int64. mask: (B, 1, S, S) bool, True where a query may look. keep: (B, S) bool.
-    sources, targets: (L,) int64; sources index the K kept states in row-major order. weights: (L,) float64.
+    sources, targets: (L,) int64; sources index the K kept states in row-major order. weights: (L,) float32.
     """
 
     tokens: Tensor
@@ -153,7 +153,7 @@ def collate(rows: Sequence[TreeRow], pad_token: int) -> TreeBatch:
         keep=torch.tensor([padded(row.keep, False) for row in rows], dtype=torch.bool),
         sources=torch.tensor(sources),
         targets=torch.tensor([target for row in rows for target in row.targets]),
-        weights=torch.tensor([weight for row in rows for weight in row.weights], dtype=torch.float64),
+        weights=torch.tensor([weight for row in rows for weight in row.weights], dtype=torch.float32),
     )
 
 

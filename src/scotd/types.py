@@ -125,11 +125,12 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        return {
-            **asdict(self),
-            "stop": list(self.stop),
+        return {  # spelt out: every chain's identity passes here, and `asdict` copies deeply
             "temperature": float(self.temperature),
             "top_p": float(self.top_p),
+            "top_k": self.top_k,
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop),
         }
 
     @classmethod

@@ -15,10 +15,14 @@ from scotd.types import Prediction, Question
 
 @dataclass
 class StageRecord:
-    """One line of stages.json. Seconds and tokens add up over the sittings that a stage took."""
+    """One line of stages.json. Seconds and tokens add up over the sittings that a stage took.
+
+    `of` names what it worked on (a fingerprint): a student that is trained anew starts its count anew.
+    """
 
     stage: str
     name: str = ""
+    of: str = ""
     seconds: float = 0.0
     tokens: int | None = None
     counts: dict[str, Any] = field(default_factory=dict)
@@ -40,11 +44,16 @@ class RunFolder:
         staging.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         staging.replace(path)
 
+    def counts(self, stage: str, name: str = "") -> dict[str, Any]:
+        """What earlier sittings of a stage counted."""
+        return self._stages[stage, name].counts if (stage, name) in self._stages else {}
+
     @contextmanager
-    def stage(self, stage: str, name: str = "") -> Iterator[StageRecord]:
+    def stage(self, stage: str, name: str = "", *, of: str = "") -> Iterator[StageRecord]:
         """Time a stage. What an earlier sitting took stays in the sum; a stage that did nothing says `skipped`."""
         before = self._stages.get((stage, name))
-        record = StageRecord(stage=stage, name=name)
+        before = None if before is None or before.of != of else before
+        record = StageRecord(stage=stage, name=name, of=of)
         started = time.monotonic()
         try:
             yield record
@@ -53,7 +62,7 @@ class RunFolder:
             if before is not None:
                 record.seconds = before.seconds if record.skipped else round(before.seconds + record.seconds, 3)
                 record.tokens = _add(before.tokens, record.tokens)
-                record.counts = before.counts | record.counts
+                record.counts = record.counts or before.counts
                 record.skipped = record.skipped and before.skipped
             self._stages[stage, name] = record
             self.write("stages.json", [vars(one) for one in self._stages.values()])

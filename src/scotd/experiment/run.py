@@ -1,9 +1,11 @@
 """The stages in their order, each skipped when done."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from scotd import __version__
 from scotd.answers import parse
@@ -65,9 +67,11 @@ def run(
         corpus.add_questions(plan.questions.values())
         corpus.record_run(experiment.name, lineage)
         folder.write("run.json", lineage)
-        _sample_stage(plan, corpus, folder, fresh=fresh, say=say, progress=progress)
+        funnel = _sample_stage(plan, corpus, folder, fresh=fresh, say=say, progress=progress)
         if until != "sample":
             trainings = _select_stage(plan, corpus, folder, say=say)
+            funnel["trained"] = {name: made.kept for name, made in trainings.items()}
+            folder.write("funnel.json", funnel)
         if until in ("train", "evaluate"):
             # torch is imported from here on: whoever only samples through an API never needs it
             from scotd.experiment.students import evaluate_stage, train_stage
@@ -75,6 +79,8 @@ def run(
             lineage |= _machine()
             folder.write("run.json", lineage)
             students = train_stage(plan, folder, trainings, say=say, progress=progress)
+            trained = {student.name: student.chains for student in students if student.chains is not None}
+            folder.write("funnel.json", {**funnel, "trained": trained})
             if until == "evaluate":
                 cells = tuple(evaluate_stage(plan, corpus, folder, students, say=say, progress=progress))
     folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -91,7 +97,7 @@ def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
     files = resolve(config.model, progress=progress)
     from scotd.teachers.local import LocalTeacher
 
-    return LocalTeacher(config, files)
+    return LocalTeacher(config, files, progress)
 
 
 def teacher_name(experiment: Experiment) -> str:
@@ -100,7 +106,10 @@ def teacher_name(experiment: Experiment) -> str:
     return config.name or f"{config.kind}:{config.model}"
 
 
-def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, fresh: bool, say: Say, progress: Tracker) -> None:
+def _sample_stage(
+    plan: Plan, corpus: Corpus, folder: RunFolder, *, fresh: bool, say: Say, progress: Tracker
+) -> dict[str, object]:
+    """Ask for what is missing; returns the funnel of the chains, which is in the run folder too."""
     experiment = plan.experiment
     with folder.stage("sample") as record:
         shipped = experiment.import_chains
@@ -119,12 +128,23 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, fresh: bool,
                     corpus, build_teacher(experiment, progress), wants, seed=experiment.sampling.seed, progress=progress
                 )
                 record.tokens = report.completion_tokens
-                record.counts = {"asked": report.asked, "received": report.received, "failed": report.failed}
+                record.counts = _with_earlier(report, folder.counts("sample"))
                 _tell(report, say)
             else:
                 record.skipped = True
                 say(f"sample: all {sum(want.n for want in wants)} chains are in {plan.corpus_path}")
-        folder.write("funnel.json", _funnel(plan, corpus, name))
+    funnel = _funnel(plan, corpus, name)
+    folder.write("funnel.json", funnel)
+    return funnel
+
+
+def _with_earlier(report: SampleReport, earlier: Mapping[str, Any]) -> dict[str, object]:
+    """Counts over all sittings, as seconds and tokens are."""
+    return {
+        "asked": earlier.get("asked", 0) + report.asked,
+        "received": earlier.get("received", 0) + report.received,
+        "failed": dict(Counter(earlier.get("failed", {})) + Counter(report.failed)),
+    }
 
 
 def _missing(plan: Plan, corpus: Corpus, name: str) -> int:

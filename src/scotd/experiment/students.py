@@ -1,7 +1,6 @@
 """The stages that need torch: train every student, answer every split."""
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from scotd.config import TrainingConfig
 from scotd.corpus import Corpus
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
-from scotd.errors import ModelError
+from scotd.errors import DataError
 from scotd.evaluate import accuracy, answer
+from scotd.experiment.card import model_card
 from scotd.experiment.examples import Examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
@@ -25,17 +25,21 @@ from scotd.experiment.run import Cell, Say
 from scotd.models import ModelFiles, resolve
 from scotd.progress import Progress, Tracker
 from scotd.student import load, save, training_record
-from scotd.train import Trained, tokenize, train
+from scotd.train import tokenize, train
 from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """A student ready to answer: where its weights are, and the fingerprint of everything that made it."""
+    """A student ready to answer: where its weights are, and the fingerprint of everything that made it.
+
+    `chains` counts the distinct chains (or labels) it was trained on; None where it was not trained.
+    """
 
     name: str
     files: ModelFiles
     fingerprint: str
+    chains: int | None = None
 
 
 def train_stage(
@@ -46,22 +50,22 @@ def train_stage(
     for name, config in plan.experiment.students.items():
         base = resolve(config.model or plan.experiment.student, progress=progress)
         if config.target is Target.UNDISTILLED:
-            students.append(Student(name=name, files=base, fingerprint=digest([base.reference, base.sha256])))
+            students.append(Student(name=name, files=base, fingerprint=digest([base.reference, _weights(base)])))
             continue
         settings = plan.experiment.training_of(name)
         made = trainings[name]
-        fingerprint = _fingerprint(base, made, settings)
+        fingerprint = _fingerprint(plan, name, base=base, made=made, settings=settings)
         path = folder.path / "students" / name
-        with folder.stage("train", name) as record:
+        with folder.stage("train", name, of=fingerprint) as record:
             before = training_record(path)
             if before is not None and before["fingerprint"] == fingerprint:
                 record.skipped = True
-                record.counts = {"chain visits": before["chain_visits"], "steps": before["steps"]}
+                trained = before
                 say(f"train: {name}: done before")
             else:
                 if before is not None:
                     say(f"train: {name}: chains or settings changed; the student trained before is kept beside it")
-                result = _train(
+                trained = _train(
                     plan,
                     name,
                     base=base,
@@ -71,10 +75,14 @@ def train_stage(
                     fingerprint=fingerprint,
                     progress=progress,
                 )
-                record.counts = {"chain visits": result.chain_visits, "steps": result.steps}
-                say(f"train: {name}: {result.chain_visits} chain visits in {result.steps} steps")
+                say(
+                    f"train: {name}: {trained['chain_visits']} chain visits in {trained['steps']} steps{_lost(trained)}"
+                )
+            record.counts = {"chain visits": trained["chain_visits"], "steps": trained["steps"]}
+            if trained["left_out_too_long"]:
+                record.counts["left out, too long"] = trained["left_out_too_long"]
         files = resolve(str(path))
-        students.append(Student(name=name, files=files, fingerprint=fingerprint))
+        students.append(Student(name=name, files=files, fingerprint=fingerprint, chains=trained["chains"]))
     return students
 
 
@@ -88,14 +96,21 @@ def _train(
     path: Path,
     fingerprint: str,
     progress: Tracker,
-) -> Trained:
+) -> dict[str, Any]:
+    """Train and save a student; returns the record of its training."""
     device = pick_device()
     dtype = compute_dtype(settings.precision, device)
     torch.manual_seed(settings.seed)
-    loaded = load(base, dtype=torch.float32, device=device)
+    loaded = load(base, dtype=torch.float32, device=device, progress=progress)
     examples, too_long = tokenize(made.examples, loaded.tokenizer, settings.max_length)
+    if too_long and not examples:
+        raise DataError(
+            f"students.{name}: every one of the {too_long} chains is longer than training.max_length, "
+            f"{settings.max_length} tokens with the question: raise it."
+        )
     checkpoints = path.with_name(f"{name}.checkpoints") / fingerprint
-    dev_metric = _dev_metric(plan, name, loaded.tokenizer, dtype) if plan.dev and settings.evaluations > 0 else None
+    picks = _picks_on_dev(plan, settings)
+    dev_metric = _dev_metric(plan, name, picks, loaded.tokenizer, dtype) if picks else None
     with progress(f"training {name}", None) as bar:
         seen = 0
 
@@ -114,7 +129,7 @@ def _train(
             dev_metric=dev_metric,
             accumulation=settings.accumulation,
         )
-    record: dict[str, object] = {
+    record: dict[str, Any] = {
         "fingerprint": fingerprint,
         "scotd": __version__,
         "student": base.reference,
@@ -134,17 +149,32 @@ def _train(
         "compute": str(dtype).removeprefix("torch."),
         "training": settings.model_dump(mode="json"),
     }
-    save(loaded.model, loaded.tokenizer, path, training=record, card=_card(plan, name, base, record))
+    save(loaded.model, loaded.tokenizer, path, training=record, card=model_card(plan, name, base, record))
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
-    return result
+    return record
 
 
-def _dev_metric(plan: Plan, name: str, tokenizer: Any, dtype: torch.dtype) -> Callable[[Any], float]:
+def _lost(record: Mapping[str, Any]) -> str:
+    count = record["left_out_too_long"]
+    return f"; {count} chains left out, longer than {record['training']['max_length']} tokens" if count else ""
+
+
+def _picks_on_dev(plan: Plan, settings: TrainingConfig) -> list[Question]:
+    """The questions on which the checkpoint that remains is picked; none where it is the last one."""
+    return [question for question in plan.dev if question.gold is not None] if settings.evaluations > 0 else []
+
+
+def _dev_decoding(plan: Plan, name: str) -> Decoding:
+    own = plan.experiment.students[name].max_tokens or plan.experiment.evaluation.max_tokens
+    return Decoding(sampling=SamplingParams(temperature=0, max_tokens=own))
+
+
+def _dev_metric(
+    plan: Plan, name: str, labelled: Sequence[Question], tokenizer: Any, dtype: torch.dtype
+) -> Callable[[Any], float]:
     """Greedy accuracy on the dev split, in the precision of the final evaluation."""
     settings = plan.experiment.evaluation
-    labelled = [question for question in plan.dev if question.gold is not None]
-    own = plan.experiment.students[name].max_tokens or settings.max_tokens
-    decoding = Decoding(sampling=SamplingParams(temperature=0, max_tokens=own))
+    decoding = _dev_decoding(plan, name)
 
     def metric(model: Any) -> float:
         decoder = Decoder(copy.deepcopy(model).to(dtype), tokenizer)
@@ -183,13 +213,13 @@ def evaluate_stage(
         for split, questions in plan.evaluated.items():
             for decoding_name, decoding in plan.decodings(student.name, split).items():
                 stage = f"{student.name}, {split}, {decoding_name}"
-                with folder.stage("evaluate", stage) as record:
-                    key = _prediction_key(plan, student, decoding)
+                key = _prediction_key(plan, student, decoding, questions)
+                with folder.stage("evaluate", stage, of=key) as record:
                     done = corpus.predictions(key, student.name, split, decoding.name)
                     wanted_keys = {question.key for question in questions}
                     done = [prediction for prediction in done if prediction.question_key in wanted_keys]
                     if len(done) < len(questions):
-                        decoder = decoder or _decoder(student.files)
+                        decoder = decoder or _decoder(student.files, progress)
                         with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
                             done += _answer(
                                 plan,
@@ -244,71 +274,42 @@ def _answer(
     return new
 
 
-def _decoder(files: ModelFiles) -> Decoder:
+def _decoder(files: ModelFiles, progress: Tracker) -> Decoder:
     device = pick_device()
-    loaded = load(files, dtype=compute_dtype("auto", device), device=device)
+    loaded = load(files, dtype=compute_dtype("auto", device), device=device, progress=progress)
     return Decoder(loaded.model, loaded.tokenizer)
 
 
-def _fingerprint(base: ModelFiles, made: Examples, settings: TrainingConfig) -> str:
-    """Everything that decides a student's weights: start, targets in order, settings, versions of the arithmetic."""
-    start = base.sha256 or _folder_digest(base)
+def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, settings: TrainingConfig) -> str:
+    """Everything that decides a student's weights: start, targets in order, settings, how checkpoints are picked."""
     targets = [
         [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
         for example in made.examples
     ]
     counted = settings.model_dump(mode="json", exclude={"checkpoints", "report_to"})
     dtype = str(compute_dtype(settings.precision, pick_device()))
-    return digest([base.reference, start, targets, counted, dtype])
+    dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
+    picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]
+    return digest([base.reference, _weights(base), targets, counted, dtype, picking if dev else None])
 
 
-def _folder_digest(files: ModelFiles) -> str:
-    """Names, sizes and times of a local folder's files; a hub id stands for itself."""
+def _weights(files: ModelFiles) -> str:
+    """What tells one set of weights from another: a digest, or names, sizes and times of a folder's files; a hub id
+    stands for itself."""
+    if files.sha256 is not None:
+        return files.sha256
     if files.path is None:
         return files.reference
     listed = sorted(files.path.glob("*.safetensors")) + sorted(files.path.glob("*.json"))
     return digest([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in listed])
 
 
-def _prediction_key(plan: Plan, student: Student, decoding: Decoding) -> str:
-    """The run under which predictions are stored: whatever decides their bits, so that nothing stale is shown."""
+def _prediction_key(plan: Plan, student: Student, decoding: Decoding, questions: Sequence[Question]) -> str:
+    """The run under which predictions are stored: whatever decides their bits, so that nothing stale is shown.
+
+    Every question of the split is part of it: they are decoded in each other's company.
+    """
     settings = plan.experiment.evaluation
     how = [decoding.sampling.to_json(), decoding.votes, settings.seed, settings.batch_chains]
-    prompts = [
-        plan.prompt_for(student.name, question).id for split in plan.evaluated.values() for question in split[:1]
-    ]
+    prompts = [plan.prompt_for(student.name, question).id for question in questions]
     return digest([student.fingerprint, how, prompts, str(compute_dtype("auto", pick_device()))])
-
-
-def _card(plan: Plan, name: str, base: ModelFiles, record: Mapping[str, object]) -> str:
-    """The model card: what it is, what it was trained on, how to ask it."""
-    task = plan.experiment.questions.task
-    start = base.reference + (f" (dequantised from {base.dequantised})" if base.dequantised else "")
-    question = plan.train[0]
-    prompt = plan.prompt_for(name, question)
-    shown = prompt.text if prompt.text is not None else json.dumps(prompt.to_json(), ensure_ascii=False)
-    licence = f"license: {base.licence.lower()}\n" if base.licence else ""
-    if shown is None:
-        raise ModelError("A student prompt is a text or messages.")
-    return f"""---
-{licence}tags: [scotd, distillation, chain-of-thought]
----
-# {name}
-
-A student of `{task}`, trained by Symbolic Chain-of-Thought Distillation (arXiv 2306.14050) with scotd {__version__}.
-
-- starts from: {start}
-- teacher: {plan.experiment.teacher.name or plan.experiment.teacher.model}
-- target: {record["target"]}, selection: {record["selection"]}
-- chains: {record["chains"]} for {record["questions"]} questions, {record["chain_visits"]} chain visits in
-  {record["steps"]} steps, learning rate {plan.experiment.training_of(name).learning_rate:g}
-- everything else: `scotd_training.json`
-
-It answers prompts of exactly this form, and was trained on no other:
-
-```
-{shown}
-```
-
-Small students repeat what their teacher believed, right or wrong. Measure on your own questions before relying on it.
-"""

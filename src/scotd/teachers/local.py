@@ -7,11 +7,14 @@ computed once and kept from batch to batch.
 from collections.abc import Iterator
 from itertools import islice
 
+import torch
+
 from scotd.config import TeacherConfig
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
 from scotd.models import ModelFiles
-from scotd.student import load
+from scotd.progress import Tracker, silent
+from scotd.student import Stored, load
 from scotd.teachers import Ask, Outcome
 from scotd.tokens import encode_prompt
 from scotd.types import Usage
@@ -20,9 +23,10 @@ from scotd.types import Usage
 class LocalTeacher:
     """Satisfies `teachers.Teacher`. Weights are loaded when the first ask comes."""
 
-    def __init__(self, config: TeacherConfig, files: ModelFiles) -> None:
+    def __init__(self, config: TeacherConfig, files: ModelFiles, progress: Tracker = silent) -> None:
         self.config = config
         self.files = files
+        self.progress = progress
         self._decoder: Decoder | None = None
 
     @property
@@ -60,7 +64,9 @@ class LocalTeacher:
     def _loaded(self) -> Decoder:
         if self._decoder is None:
             device = pick_device(self.config.device)
-            loaded = load(self.files, dtype=compute_dtype(self.config.precision, device), device=device)
+            dtype = compute_dtype(self.config.precision, device)
+            stored: Stored = "bfloat16" if dtype == torch.bfloat16 else "float32"
+            loaded = load(self.files, dtype=dtype, device=device, stored=stored, progress=self.progress)
             self._decoder = Decoder(loaded.model, loaded.tokenizer)
         return self._decoder
 

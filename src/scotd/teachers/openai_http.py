@@ -6,7 +6,8 @@
 
 Retried with growing, jittered waits and the server's Retry-After: no connection, time-outs, cut connections, HTTP 408,
 409, 425, 429 and 5xx. Nothing else is asked again; an unreadable answer with HTTP 200 is not either, as it was probably
-billed. The key is read from the environment at each request and stands in no object, message or error.
+billed. The key is read from the environment at each request and stands in no object, message or error; a server other
+than OpenAI's is sent one only where `teacher.api_key_env` names it.
 """
 
 import json
@@ -28,6 +29,7 @@ from scotd.errors import ConfigError, TeacherError
 from scotd.teachers.openai_replies import error_code, error_message, shorten
 
 OPENAI_HOST = "api.openai.com"
+OPENAI_KEY = "OPENAI_API_KEY"
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}  # the longer one first: it ends in the other
 HOPELESS = {401, 402, 403, 404, 405}  # the next request will fare no better
 RETRIED = {408, 409, 425, 429}
@@ -81,6 +83,13 @@ class Endpoint:
         self._url = endpoint_url(config)
         self._contact = False
         self._jitter = random.Random()
+
+    @property
+    def _variable(self) -> str | None:
+        """Name of the environment variable with the key: OpenAI's goes to OpenAI only, unless the file says so."""
+        if self._config.api_key_env is not None:
+            return self._config.api_key_env
+        return OPENAI_KEY if self._url.host == OPENAI_HOST else None
 
     @property
     def shown(self) -> str:
@@ -153,25 +162,31 @@ class Endpoint:
 
     def _hopeless(self, status: int, text: str) -> str:
         """The sentence for a status that ends the run."""
-        variable = self._config.api_key_env
+        variable = self._variable
         credit = "Check the account's credit."
         remedies = {
             401: f"Check the key in the environment variable {variable} (teacher.api_key_env names the variable).",
             402: credit,
-            403: f"Check that the key in {variable} may use this model.",
+            403: "Name the environment variable that holds a key in teacher.api_key_env."
+            if variable is None
+            else f"Check that the key in {variable} may use this model.",
             404: f"Check teacher.base_url, teacher.model ('{self._config.model}') and teacher.endpoint "
             f"('{self._config.endpoint}').",
             429: credit,
         }
         remedy = remedies.get(status, "Check teacher.base_url: it must be the API's own address.")
-        if status == httpx.codes.UNAUTHORIZED and not os.environ.get(variable, "").strip():
+        if variable is None and status == httpx.codes.UNAUTHORIZED:
+            remedy = "It was asked without a key: name the environment variable that holds one in teacher.api_key_env."
+        elif variable is not None and status == httpx.codes.UNAUTHORIZED and not _environment(variable):
             remedy = f"Set the environment variable {variable}, or name another one in teacher.api_key_env."
         return f"Teacher {self._teacher}: {self.shown} answered HTTP {status} ({error_message(text)}). {remedy}"
 
     def _key(self) -> str | None:
         """The key as it stands in the environment now; None where the server is asked without one."""
-        variable = self._config.api_key_env
-        key = os.environ.get(variable, "").strip()
+        variable = self._variable
+        if variable is None:
+            return None
+        key = _environment(variable)
         if not key:
             if self._url.host == OPENAI_HOST:
                 raise TeacherError(
@@ -228,6 +243,10 @@ def _kind(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "no connection"
     return "timeout" if isinstance(error, httpx.TimeoutException) else "connection lost"
+
+
+def _environment(variable: str) -> str:
+    return os.environ.get(variable, "").strip()
 
 
 def _redacted(text: str, key: str | None) -> str:

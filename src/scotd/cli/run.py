@@ -1,0 +1,98 @@
+"""`scotd run`, `scotd sample`, `scotd report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scotd.cli.base import (
+    EXPERIMENT,
+    LIMIT,
+    SET,
+    load,
+    needs_torch,
+    quiet_libraries,
+    refuse_placeholders,
+    require_local,
+    say,
+)
+from scotd.errors import ScotdError
+
+if TYPE_CHECKING:
+    from scotd.config import Experiment
+
+
+@click.command()
+@EXPERIMENT
+@SET
+@LIMIT
+@click.option("--dry-run", is_flag=True, help="Say what would be asked, trained and answered, and stop.")
+@click.option("--fresh", is_flag=True, help="Leave the experiment's import_chains aside: ask for every chain.")
+@click.option(
+    "--until",
+    type=click.Choice(["sample", "select", "train", "evaluate", "report"]),
+    default="report",
+    show_default=True,
+    help="Last stage to go through.",
+)
+@needs_torch
+def run(
+    experiment: Path, overrides: tuple[str, ...], limit: int | None, dry_run: bool, fresh: bool, until: str
+) -> None:
+    """Go through all stages of an EXPERIMENT file; each is skipped when done and resumes when interrupted."""
+    settings = load(experiment, overrides, limit)
+    from scotd.experiment import Plan, describe
+    from scotd.experiment import run as run_experiment
+    from scotd.experiment.run import accuracies
+
+    if dry_run:
+        for line in describe(Plan.of(settings)):
+            click.echo(line)
+        _warn_of_placeholders(settings)
+        return
+    refuse_placeholders(settings)
+    if until in ("train", "evaluate", "report"):
+        require_local()  # told now, not after the chains were paid for
+    quiet_libraries()
+    outcome = run_experiment(settings, until="evaluate" if until == "report" else until, fresh=fresh, say=say)
+    for line in accuracies(outcome.cells):
+        click.echo(line)
+    if until == "report":
+        from scotd.report import write_report
+
+        click.echo(f"Report: {write_report(outcome.folder)}")
+    else:
+        click.echo(f"Results: {outcome.folder}")
+
+
+@click.command()
+@EXPERIMENT
+@SET
+@LIMIT
+@needs_torch
+def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None) -> None:
+    """Only ask the teacher for the chains that EXPERIMENT lacks (the same as run --until sample)."""
+    settings = load(experiment, overrides, limit)
+    from scotd.experiment import run as run_experiment
+
+    refuse_placeholders(settings)
+    quiet_libraries()
+    run_experiment(settings, until="sample", say=say)
+    click.echo(f"Corpus: {settings.corpus}")
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+def report(folders: tuple[Path, ...]) -> None:
+    """Write the HTML report of finished or half-finished run FOLDERS."""
+    from scotd.report import write_report
+
+    for folder in folders:
+        click.echo(f"Report: {write_report(folder)}")
+
+
+def _warn_of_placeholders(settings: "Experiment") -> None:
+    try:
+        refuse_placeholders(settings)
+    except ScotdError as error:
+        say(f"note: {error}")
