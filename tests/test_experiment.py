@@ -110,9 +110,8 @@ def copy(whole: tuple[Bench, Outcome], student: Path, tmp_path: Path) -> Callabl
         shutil.copytree(whole[0].folder, tmp_path / "copy" / "run")
         bench = Bench(path=path, log=tmp_path / "log", said=[])
         bench.run(until="train")
-        assert bench.said[-len(set(students) - {"base"}) :] == [
-            f"train: {name}: done before" for name in students if name != "base"
-        ]
+        told = [line for line in bench.said if line.startswith("train: ")]
+        assert told == [f"train: {name}: done before" for name in students if name != "base"]
         bench.said.clear()
         return bench
 
@@ -167,9 +166,9 @@ def test_the_run_folder_says_what_was_done(whole: tuple[Bench, Outcome]) -> None
         assert (row["tokens"] is None) == (row["stage"] in ("select", "train")), row
     assert bench.stage("sample")["counts"] == {"asked": 30, "received": 30, "failed": {}}
     assert bench.stage("sample")["tokens"] == 30 * 9
-    left = {path.name for path in bench.folder.iterdir()}
+    left = {path.name for path in bench.folder.iterdir() if not path.name.startswith("corpus.sqlite")}
     assert left == {
-        *("experiment.json", "run.json", "stages.json", "funnel.json", "corpus.sqlite"),
+        *("experiment.json", "run.json", "stages.json", "funnel.json"),
         *("selections", "predictions", "students"),
     }
     assert {path.name for path in (bench.folder / "students").iterdir()} == set(TRAINED)  # no checkpoints are left
@@ -382,7 +381,7 @@ def test_dev_without_labels_picks_nothing(fresh: Callable[..., Bench]) -> None:
     bench = fresh("scotd")
     dev = bench.path.parent / "dev.jsonl"
     rows = [json.loads(line) for line in dev.read_text().splitlines()]
-    dev.write_text("".join(json.dumps({"id": row["id"], "stem": row["stem"]}) + "\n" for row in rows))
+    dev.write_text("".join(json.dumps({**row, "answer": None}) + "\n" for row in rows))
     bench.run(until="train")
     record = bench.json("students/scotd/scotd_training.json")
     assert record["dev"] == {} and record["best_step"] is None
@@ -453,7 +452,7 @@ def committed(bench: Bench) -> set[tuple[str, float, int]]:
 def killed(bench: Bench, where: str) -> None:
     """Run the command in a process of its own that is killed there."""
     command = [sys.executable, str(SCRIPT), str(bench.path), str(bench.log), where]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=900, env=os.environ, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 

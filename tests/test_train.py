@@ -267,7 +267,7 @@ def start(spec: Path, **variables: str) -> subprocess.Popen[bytes]:
 
 def wait(process: subprocess.Popen[bytes]) -> str:
     """Wait for a process to end; returns what it wrote."""
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=900)
     return output.decode()
 
 

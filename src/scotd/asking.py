@@ -5,9 +5,9 @@
     question = asking.question("Where do you go to borrow a book?", ["bank", "library"])
     student_prompt(question, asking.templates)
 
-Keys in scotd_training.json: `task`, `prompt` (what of the experiment file's section concerns a student), `choices` ({"words": bool, "labels":
-[...] or null}), `columns` (the section, or null for a built-in task) and `max_tokens` (the cap that the student was
-evaluated with).
+Keys in scotd_training.json: `task`, `prompt` (what of the experiment file's section concerns a student), `choices`
+({"words": bool, "labels": [...] or null}), `columns` (the section, or null for a built-in task) and `max_tokens` (the
+cap that the student was evaluated with).
 """
 
 import json

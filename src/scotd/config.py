@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -45,7 +45,7 @@ class Section(BaseModel):
                 continue
             if value is None and field.annotation is section:
                 filled[name] = {}
-            elif isinstance(value, dict) and field.annotation is not section:
+            elif isinstance(value, dict) and get_origin(field.annotation) is dict:
                 filled[name] = {key: {} if one is None else one for key, one in value.items()}
         return filled
 
@@ -331,7 +331,7 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
     """Resolve the file's relative paths against its folder; a run folder's default is runs/NAME where one stands."""
 
     def resolve(path: Path) -> Path:
-        return path if path.is_absolute() else base / path
+        return (base / path).resolve()  # an absolute path stays what it is
 
     questions = experiment.questions
     files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}

@@ -60,7 +60,7 @@ def cli() -> None:
     """
 
 
-@click.group(cls=_InOrder)
+@click.group(cls=_InOrder, short_help="Look into a corpus of chains; take chains in or out.")
 def corpus() -> None:
     """Look into a corpus of chains, and take chains in or out."""
 
@@ -103,7 +103,3 @@ def _stop(message: str, code: int) -> None:
 
     click.echo(line(message), err=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ SPLIT = click.option("--split", help="Only questions of this split.")
 TEACHER = click.option("--teacher", help="Only chains of this teacher, by the name that `stats` shows.")
 
 
-@click.command()
+@click.command(short_help="Count what a corpus holds.")
 @CORPUS
 @click.option("--json", "as_json", is_flag=True, help="The same as one line of JSON.")
 def stats(corpus: Path, as_json: bool) -> None:
@@ -35,7 +35,7 @@ def stats(corpus: Path, as_json: bool) -> None:
         click.echo(line)
 
 
-@click.command()
+@click.command(short_help="Show chains with the answers found in them.")
 @CORPUS
 @click.argument("question", required=False, metavar="[QUESTION-KEY]")
 @TASK
@@ -75,7 +75,7 @@ def reading(path: Path) -> "Iterator[Corpus]":
         raise CorpusError(f"{path}: this is a folder; {hint}.")
     if path.suffix.lower() in (".parquet", ".pq", ".jsonl"):
         raise CorpusError(
-            f"{path}: not a corpus but a file to give away. Take it in first: scotd corpus import NEW.sqlite {path}"
+            f"{path}: a file to give away and no corpus: `scotd corpus import NEW.sqlite {path}` makes one of it."
         )
     with Corpus.open(path, "ro") as corpus:
         yield corpus
@@ -175,7 +175,8 @@ def _question_lines(question: "Question", chains: "list[Chain]", limit: int | No
     if question.gold is None:
         yield "    no label"
     before = None
-    for chain in chains[:limit]:
+    ordered = sorted(chains, key=lambda chain: (chain.teacher, -chain.sampling.temperature, chain.sampling.id))
+    for chain in ordered[:limit]:
         group = f"{chain.teacher}, {sampling_name(chain.sampling)}"
         if group != before:
             yield f"  {safe(group)}:"

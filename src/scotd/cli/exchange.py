@@ -23,7 +23,7 @@ EXPERIMENT = click.option(
 )
 
 
-@click.command("import")
+@click.command("import", short_help="Take chains from files into a corpus.")
 @CORPUS
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--name", help="Name of their teacher: the chains are kept under import:NAME.")
@@ -51,11 +51,11 @@ EXPERIMENT = click.option(
     help="Rows that fit no question: take in nothing, or leave them out and count them.",
 )
 def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: tuple[str, ...], **given: Any) -> None:
-    r"""Take chains from FILES (Parquet, JSON, JSONL, CSV, TSV; also .gz) into a CORPUS, which is made where there is
+    """Take chains from FILES (Parquet, JSON, JSONL, CSV, TSV; also .gz) into a CORPUS, which is made where there is
     none. What `scotd corpus export` wrote needs no options; of anything else say what its columns hold:
 
     \b
-    scotd corpus import quarel.sqlite gpt3.json --name gpt3 --task quarel --path data/quarel \
+    scotd corpus import quarel.sqlite gpt3.json --name gpt3 --task quarel --path data/quarel
         --question question --rationale explanation --answer predicted --gold label
     """
     ours = _check_files(files)
@@ -70,7 +70,7 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
     _import_foreign(corpus, files, stop=stop, unmatched=unmatched, **given)
 
 
-@click.command("export")
+@click.command("export", short_help="Write chains to a Parquet or JSONL file.")
 @CORPUS
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(

@@ -82,7 +82,12 @@ def _choices(table: Table, columns: Sequence[str]) -> str | tuple[str, ...] | No
     several = max(series.values(), key=len, default=[])
     if len(several) > 1:
         return tuple(several)
-    lists = [column for column in columns if any(isinstance(row.values.get(column), list | dict) for row in table.rows)]
+    taken = {*QUESTION, *ANSWER, *ID, *PAIR}
+    lists = [
+        column
+        for column in columns
+        if column.casefold() not in taken and any(isinstance(row.values.get(column), list | dict) for row in table.rows)
+    ]
     return lists[0] if lists else None
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SPLITS = {"dev": ("dev", "valid", "validation", "val"), "test": ("test",)}
 
 
-@click.command()
+@click.command(short_help="Write a commented experiment file for your own questions.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
     "--data",

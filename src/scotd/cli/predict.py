@@ -15,6 +15,7 @@ from scotd.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from scotd.asking import Asking
+    from scotd.config import ColumnsConfig
     from scotd.decode import Decoder
     from scotd.types import Decoding, Prediction, Question
 
@@ -24,7 +25,7 @@ BATCH_CHAINS = 64
 USUAL_COLUMNS = {"question": "question", "choices": "choices", "answer": "answer", "id": "id"}
 
 
-@click.command()
+@click.command(short_help="Ask a trained student.")
 @click.argument("student", type=click.Path(path_type=Path))
 @click.argument("question", required=False)
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Questions: .jsonl, .json, .csv, .tsv, .parquet.")
@@ -121,7 +122,7 @@ class _Source:
         from scotd.config import QuestionsConfig
         from scotd.tasks.files import load_files
 
-        columns = self._columns(path, given)
+        columns, notes = self._columns(path, given)
         labels = self.asking.labels if columns.choices is None or not self.asking.words else None
         if self.texts is not None:
             if not self.asking.words or columns.choices is not None:
@@ -131,10 +132,14 @@ class _Source:
             raise ConfigError(
                 f"{path}: which column holds the choices? Name it: --column choices=COLUMN (or a,b,c for several)."
             )
-        yield load_files(QuestionsConfig(task=self.asking.task, files={SPLIT: path}, columns=columns, labels=labels))
+        config = QuestionsConfig(task=self.asking.task, files={SPLIT: path}, columns=columns, labels=labels)
+        questions = load_files(config)
+        for note in notes:
+            say(note)
+        yield questions
 
-    def _columns(self, path: Path, given: Sequence[str]) -> Any:
-        """The training files' columns with --column on top; optional ones that the file lacks are left out aloud."""
+    def _columns(self, path: Path, given: Sequence[str]) -> "tuple[ColumnsConfig, list[str]]":
+        """The training files' columns with --column on top, and notes on optional ones that this file lacks."""
         from scotd.config import ColumnsConfig
         from scotd.tasks.rows import read_table
 
@@ -147,14 +152,14 @@ class _Source:
                 near = did_you_mean(key, ColumnsConfig.model_fields)
                 raise ConfigError(f"--column {one}: expected WHAT=COLUMN.{near}")
             chosen[key] = tuple(value.split(",")) if key == "choices" and "," in value else value
-        there = read_table(path).columns
+        there, notes = read_table(path).columns, []
         for key in ("answer", "id", "pair", *(["choices"] if trained is None else [])):
             name = known.get(key)
             if key not in chosen and isinstance(name, str) and name not in there:
                 del known[key]
                 if trained is not None:
-                    say(f"note: {path} has no column '{name}' ({key}): it is done without")
-        return ColumnsConfig(**{**known, **chosen})
+                    notes.append(f"note: {path} has no column '{name}' ({key}): it is done without")
+        return ColumnsConfig(**{**known, **chosen}), notes
 
 
 @dataclass(frozen=True, kw_only=True)

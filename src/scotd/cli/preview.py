@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHAINS = 2  # of a question that are shown as targets
 
 
-@click.command()
+@click.command(short_help="See prompts, targets and loss mask of one question.")
 @EXPERIMENT
 @SET
 @click.option("--question", "wanted", metavar="ID", help="This question; otherwise the first one of the split.")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scotd.config import Experiment
 
 
-@click.command()
+@click.command(short_help="Sample, select, train, evaluate, report; resumes.")
 @EXPERIMENT
 @SET
 @LIMIT
@@ -65,7 +65,7 @@ def run(
         click.echo(f"Results: {outcome.folder}")
 
 
-@click.command()
+@click.command(short_help="Only ask the teacher for missing chains.")
 @EXPERIMENT
 @SET
 @LIMIT
@@ -81,7 +81,7 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None) -> N
     click.echo(f"Corpus: {settings.corpus}")
 
 
-@click.command()
+@click.command(short_help="Write the HTML report of run folders.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 def report(folders: tuple[Path, ...]) -> None:
     """Write the HTML report of finished or half-finished run FOLDERS."""

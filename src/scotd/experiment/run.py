@@ -262,8 +262,17 @@ def _lineage(plan: Plan, started: str) -> dict[str, object]:
             "evaluation": experiment.evaluation.seed,
         },
         "started": started,
-        "configuration": experiment.model_dump(mode="json"),
+        "configuration": _portable(experiment.model_dump()),
     }
+
+
+def _portable(value: Any) -> Any:
+    """A configuration for a corpus that may be passed on: of every path only the last part."""
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, dict):
+        return {key: _portable(held) for key, held in value.items()}
+    return [_portable(held) for held in value] if isinstance(value, (list, tuple)) else value
 
 
 def _machine() -> dict[str, object]:
