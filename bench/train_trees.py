@@ -4,9 +4,9 @@
 
 Equality comes first, in float64 on four of the layers: loss and every parameter's gradient of the tree are those of
 the separate sequences, or nothing is measured. Then the ways take turns, on the same chains, and one JSON line is
-printed: `ratio` is how many times faster a tree is than separate sequences that keep the loss positions only, too (the saving of
-the shared prompt alone); `ratio_to_full_logits` than separate sequences with the logits of all positions, which is what
-`labels=` of transformers computes. Weights are random, nothing is downloaded. The optimizer's step is not in it.
+printed. `ratio` is how many times faster a tree is than separate sequences that also keep the loss positions only (what
+the shared prompt alone saves); `ratio_to_full_logits` than separate sequences with logits at every position, which is
+what `labels=` of transformers computes. Weights are random, nothing is downloaded, the optimizer's step is not in it.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from scotd import config
 from scotd.asking import RECORD, Asking
 from scotd.cli import cli, main
 from scotd.cli.guess import Guess
+from scotd.cli.mask import row_lines
 from scotd.cli.starter import default
 from scotd.config_errors import section_of
 from scotd.corpus import Corpus
@@ -28,6 +29,7 @@ from scotd.errors import ModelError
 from scotd.tasks import load_questions
 from scotd.tasks.exemplars import load_exemplars
 from scotd.tasks.rows import read_table
+from scotd.tokens import LONGEST_CHARACTER, pieces
 from scotd.types import Chain, Choice, Finish, Prompt, Question, SamplingParams
 
 TEN = """\
@@ -261,6 +263,12 @@ def test_an_error_shows_no_escape_codes_of_a_file(run: Run, own: Path) -> None:
     result = run("run", own, "--dry-run")
     refused(result, "␛[31mZ")
     assert "\x1b" not in result.err
+
+
+def test_notes_on_questions_show_no_escape_codes_either(run: Run, own: Path) -> None:
+    (own.parent / "test.csv").write_text(TEST + "t3,\x1b[31mred?,a,b,c,A\nt4,\x1b[31mred?,a,b,c,A\n", encoding="utf-8")
+    result = run("run", own, "--dry-run")
+    assert result.code == 0 and "␛[31mred?" in result.out and "\x1b" not in result.out
 
 
 def test_no_slip_of_the_pen_is_a_traceback(run: Run, own: Path) -> None:
@@ -565,6 +573,40 @@ def test_preview_takes_real_chains_where_there_are_some(
     assert "cut off: no end token is taught" in result.out
     assert "branch 2" in result.out and "chain 1 of" not in result.out
     assert "\x1b" not in result.out and "␛[2J" in result.out
+
+
+class ByteTokenizer:
+    """One token a byte, as byte-level vocabularies have it for rare characters; above 255 it is SentencePiece."""
+
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return "\u2581the" if token > 255 else f"<0x{token:02X}>"
+
+    def decode(self, tokens: list[int]) -> str:
+        return "the" if tokens[0] > 255 else bytes(tokens).decode(errors="replace")
+
+
+def test_pieces_keep_characters_whole_and_blanks_in_sight() -> None:
+    text = "a🐕é"
+    found = pieces(ByteTokenizer(), [*text.encode(), 300])
+    assert found == [("a", 1), ("🐕", 4), ("é", 2), (" the", 1)]
+    broken = pieces(ByteTokenizer(), [0xFF] * 20 + [97])
+    assert sum(count for _, count in broken) == 21 and max(count for _, count in broken) <= LONGEST_CHARACTER
+
+
+def test_bright_and_dim_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch, tokenizer: Any) -> None:
+    from scotd.tokens import encode_target
+    from scotd.tree import Branch, pack
+
+    row = pack(
+        encode_target(tokenizer, "Q:", finished=False),
+        [Branch(tokens=tuple(encode_target(tokenizer, " b", finished=True)))],
+    )
+    plain = list(row_lines(row, tokenizer))
+    assert plain[1] == "    Q|:" and plain[-1] == "    [ ][b][</s>]"
+    monkeypatch.setattr("scotd.cli.mask.coloured", lambda: True)
+    bright = list(row_lines(row, tokenizer))
+    assert "[b]" not in bright[-1] and bright[-1] != bright[1] and bright[-1].count("\x1b[1m") == 3
+    assert [click.unstyle(line) for line in bright[:2]] == plain[:2]
 
 
 def test_preview_of_other_questions(run: Run, own: Path) -> None:
@@ -874,7 +916,7 @@ def test_a_terminal_that_cannot_show_a_character_is_no_error(own: Path) -> None:
         [sys.executable, "-m", "scotd.cli", "preview", "exp.yaml", "--set", "student=no/such-model"],
         capture_output=True,
         cwd=own.parent,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
         check=False,
     )
     assert result.returncode == 0 and b"\\U0001f415 Where do" in result.stdout

@@ -389,18 +389,17 @@ def test_dev_without_labels_picks_nothing(fresh: Callable[..., Bench]) -> None:
 
 def test_answers_are_given_anew_where_their_company_changes(copy: Callable[..., Bench]) -> None:
     """Limited to fewer questions, batches are others: interrupted or not, the bits are those of the batch."""
-    from scotd.experiment import students
+    from scotd.evaluate import answer as original
 
     bench = copy("labels")
     answered: list[int] = []
-    original = students.answer
 
     def answer(decoder: Any, questions: Any, *args: Any, **options: Any) -> None:
         answered.append(len(questions))
         original(decoder, questions, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(students, "answer", answer)
+        patch.setattr("scotd.experiment.students.answer", answer)
         bench.run("questions.limit={test: 6}")
         assert answered == [6, 6]
         assert len(bench.predictions("labels.test.greedy")) == 6

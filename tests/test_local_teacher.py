@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from conftest import MakeModel
@@ -83,7 +84,11 @@ def test_batches_hold_what_fits_and_samples_alike(folder: Path, monkeypatch: pyt
     assert sum(chains for chains, sampling, _ in watched.batches if sampling == COLD) == 3
 
 
-def test_asks_are_pulled_when_their_batch_is_next_and_the_model_loads_with_the_first(folder: Path) -> None:
+def test_asks_are_pulled_when_their_batch_is_next_and_the_model_loads_with_the_first(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scotd.student import load
+
     pulled: list[int] = []
 
     def asks() -> Iterator[Ask]:
@@ -91,15 +96,17 @@ def test_asks_are_pulled_when_their_batch_is_next_and_the_model_loads_with_the_f
             pulled.append(k)
             yield ask(k, 2)
 
+    loads = Mock(wraps=load)
+    monkeypatch.setattr("scotd.teachers.local.load", loads)
     model = teacher(folder)
     assert model.name == f"local:{folder}" and model.max_n == 4 and model.batch >= 1
     assert list(model.complete(iter(()))) == []
-    assert model._decoder is None
+    assert loads.call_count == 0
     outcomes = model.complete(asks())
     next(outcomes)
-    assert model._decoder is not None
     assert len(pulled) <= 3  # one batch, and the ask that showed it was full
     assert len(list(outcomes)) == 11
+    assert loads.call_count == 1
 
 
 def test_a_name_of_ones_own(folder: Path) -> None:

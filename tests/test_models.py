@@ -25,7 +25,7 @@ from scotd import model_fetch, models
 from scotd.errors import ModelError
 from scotd.known_models import KNOWN, Hub, KnownModel, Wheel
 from scotd.model_fetch import Places, digest_of, hub_answers, unpack
-from scotd.models import ModelFiles, converted, gguf_quantisation, resolve
+from scotd.models import ModelFiles, converted, gguf_quantisation, here, resolve
 
 PIECES = (b"first piece, ", b"second piece, ", b"third piece, ", b"the last one")
 WHOLE = b"".join(PIECES)
@@ -527,6 +527,28 @@ def test_a_gguf_file_is_converted_once_a_dtype_and_version(
     assert converted(files, dtype="float32", write=write, places=places) == first
     assert len(written) == 3
     assert converted(first, dtype="float32", write=write, places=places) == first and len(written) == 3
+
+
+def test_what_is_here_is_found_without_fetching(
+    tiny: KnownModel, tmp_path: Path, places: Places, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_in_hub_cache", lambda reference: reference == "some/cached")
+    assert here(tiny.name, places=places) is None and not mirror.asked
+    resolve(tiny.name, places=places)
+    found = here(tiny.name, places=places)
+    assert found == resolve(tiny.name, places=places)
+    assert here("some/model", places=replace(places, hub_answers=lambda: pytest.fail("the hub was asked"))) is None
+    cached = here("some/cached", places=places)
+    assert cached is not None and cached.source == "hub-id"
+    with pytest.raises(ModelError, match="no such file or folder"):
+        here("./nothing", places=places)
+    path = tmp_path / "mine.gguf"
+    write_gguf(path, 15)
+    assert here(str(path), places=places) == resolve(str(path), places=places)
+    done = converted(
+        resolve(str(path), places=places), dtype="float32", write=lambda files, folder: None, places=places
+    )
+    assert here(str(path), places=places) == done, "the conversion reads faster"
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path: Path, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:

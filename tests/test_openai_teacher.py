@@ -487,7 +487,11 @@ class TestKey:
         outcomes(server, ask(), api_key_env="OPENAI_API_KEY")  # who writes it down means it
         assert server.requests[1].headers["Authorization"] == f"Bearer {KEY}"
         assert _authorization_at("https://API.openai.com/v1/") == f"Bearer {KEY}"
-        for near in ("https://api.openai.com.example.org/v1", "https://openai.com/v1", "https://localhost/api.openai.com"):
+        for near in (
+            "https://api.openai.com.example.org/v1",
+            "https://openai.com/v1",
+            "https://localhost/api.openai.com",
+        ):
             assert _authorization_at(near) is None, near
 
     @pytest.mark.parametrize("status", [401, 403])

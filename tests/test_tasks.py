@@ -229,8 +229,8 @@ def test_official_choices_that_repeat_each_other_are_kept_and_noted(tmp_path: Pa
             "questions.task 'sst2' is a built-in task: give the questions in `files` another name.",
         ),
         (
-            {"files": {"a/b": "x.csv"}, "columns": {"question": "q"}, "labels": ["a", "b"]},
-            "the split name 'a/b' is used in file names",
+            {"task": "a/b", "files": {"test": "x.csv"}, "columns": {"question": "q"}, "labels": ["a", "b"]},
+            "the task name 'a/b' is used in file names",
         ),
     ],
 )

@@ -14,7 +14,8 @@ from unittest.mock import patch
 
 import gguf
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
 from scotd.errors import ModelError
 from scotd.models import ModelFiles, converted
@@ -66,6 +67,7 @@ def _dequantise(files: ModelFiles, folder: Path, *, dtype: torch.dtype) -> None:
     with (
         patch.object(gguf, "GGUFReader", cache(gguf.GGUFReader)),
         patch.object(gguf, "get_tensor_name_map", cache(gguf.get_tensor_name_map)),
+        patch.object(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True)),  # our own line stands for it
     ):
         tokenizer, model = _from_pretrained(
             files, dtype=dtype, gguf_file=files.gguf_file, quantization_config=GgufConfig(dequantize=True)

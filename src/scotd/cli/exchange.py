@@ -58,6 +58,8 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
     scotd corpus import quarel.sqlite gpt3.json --name gpt3 --task quarel --path data/quarel
         --question question --rationale explanation --answer predicted --gold label
     """
+    if corpus.suffix.lower() in (".parquet", ".pq", ".jsonl", ".json", ".csv", ".tsv", ".yaml"):
+        raise ConfigError(f"{corpus}: the first argument is the corpus to fill, for instance chains.sqlite.")
     ours = _check_files(files)
     mapped = [option for option, value in given.items() if value is not None and option != "temperature"]
     if ours:
@@ -321,8 +323,6 @@ def _writing(path: Path) -> "Iterator[Corpus]":
     """Open a corpus for writing; one that was made for an import that failed is not left behind."""
     from scotd.corpus import Corpus
 
-    if path.suffix.lower() in (".parquet", ".pq", ".jsonl", ".json", ".csv", ".tsv", ".yaml"):
-        raise ConfigError(f"{path}: the first argument is the corpus to fill, for instance chains.sqlite.")
     made, empty = not path.exists(), False
     try:
         with Corpus.open(path) as corpus:

@@ -16,6 +16,7 @@ from scotd.cli.base import (
     require_local,
     say,
 )
+from scotd.cli.terminal import safe
 from scotd.errors import ScotdError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def run(
 
     if dry_run:
         for line in describe(Plan.of(settings)):
-            click.echo(line)
+            click.echo(safe(line))
         _warn_of_placeholders(settings)
         return
     refuse_placeholders(settings)

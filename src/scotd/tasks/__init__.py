@@ -49,7 +49,7 @@ def _load(config: QuestionsConfig) -> list[Question]:
             )
         if config.path is not None:
             raise ConfigError("questions.path is for the official files of a benchmark: with `files`, leave it out.")
-        _check_names(config)
+        _check_name(task)
         return load_files(config)
     if task == "feedback":
         from scotd.tasks import feedback  # composes its questions: only where they are wanted
@@ -65,13 +65,10 @@ def _load(config: QuestionsConfig) -> list[Question]:
     return BENCHMARKS[task](config.path)
 
 
-def _check_names(config: QuestionsConfig) -> None:
-    """Task and splits become parts of keys and of file names."""
-    for kind, name in [("task", config.task), *(("split", split) for split in config.files or {})]:
-        if not name or not all(character.isalnum() or character in "_-." for character in name):
-            raise ConfigError(
-                f"the {kind} name '{name}' is used in file names: write it with letters, digits, _ and -."
-            )
+def _check_name(task: str) -> None:
+    """The task becomes part of keys and of file names (splits are checked with the configuration)."""
+    if not task or not all(character.isalnum() or character in "_-." for character in task):
+        raise ConfigError(f"the task name '{task}' is used in file names: write it with letters, digits, _ and -.")
 
 
 def notes(questions: Sequence[Question]) -> tuple[str, ...]:
