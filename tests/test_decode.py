@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import KINDS, VOCABULARY, MakeModel
+from conftest import END, KINDS, VOCABULARY, MakeModel
 
 from scotd.decode import ATTENTION, MIN_PREFIX, Decoder, choose, restrict
 from scotd.types import Finish, SamplingParams
@@ -35,7 +35,8 @@ def test_greedy_equals_generate_and_logprobs_equal_a_plain_pass(
         generated = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
         expected = generated[0, len(prompt) :]
         logprobs = model(generated).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-        mean = logprobs.gather(1, expected[:, None]).mean().item()
+        kept = len(expected) - int(expected[-1] == END)  # the mean is over the kept tokens, without the end token
+        mean = logprobs.gather(1, expected[:, None])[:kept].mean().item()
         for completion in group:
             assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
             assert completion.n_tokens == len(expected)

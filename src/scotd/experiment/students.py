@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from scotd import __version__
+from scotd.asking import Asking
 from scotd.config import TrainingConfig
 from scotd.corpus import Corpus
 from scotd.decode import Decoder
@@ -148,6 +149,7 @@ def _train(
         "dropouts_set_to_0": loaded.dropouts,
         "compute": str(dtype).removeprefix("torch."),
         "training": settings.model_dump(mode="json"),
+        **Asking.of(plan.experiment, name, plan.train).to_json(),
     }
     save(loaded.model, loaded.tokenizer, path, training=record, card=model_card(plan, name, base, record))
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
