@@ -7,7 +7,8 @@ import pytest
 import torch
 from conftest import END, KINDS, VOCABULARY, MakeModel
 
-from scotd.decode import ATTENTION, MIN_PREFIX, Decoder, choose, restrict
+from scotd.decode import ATTENTION, MIN_PREFIX, Decoder, choose, prefix_attention, restrict
+from scotd.errors import ModelError
 from scotd.types import Finish, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=20)
@@ -121,3 +122,21 @@ def test_restrict_keeps_top_k_and_the_token_that_crosses_top_p() -> None:
     nucleus = restrict(logits, SamplingParams(top_p=0.75))
     assert torch.isfinite(nucleus).tolist() == [[False, True, True, True]]
     assert torch.isfinite(restrict(logits, SamplingParams(top_p=0.35))).tolist() == [[False, True, False, False]]
+
+
+def test_what_the_decoder_cannot_do_exactly_is_refused(make_model: MakeModel, tokenizer: Any) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    sizes: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    ends: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": END, "pad_token_id": 0}
+    windowed = MistralForCausalLM(MistralConfig(**sizes, **ends, sliding_window=24)).eval()
+    prompts = some_prompts(0, own=(3, 4))
+    assert Decoder(windowed, tokenizer).complete(prompts, [[0], [0]], GREEDY)  # 4 + 20 tokens: just inside
+    with pytest.raises(ModelError, match="window of 24 tokens and a row is 25 long"):
+        Decoder(windowed, tokenizer).complete(some_prompts(0, own=(3, 5)), [[0], [0]], GREEDY)
+    with pytest.raises(ModelError, match=r"GPT2LMHeadModel has 512 positions .* takes 520"):
+        Decoder(make_model("gpt2"), tokenizer).complete(some_prompts(0, own=(500,)), [[0]], GREEDY)
+    query = torch.zeros(1, 4, 1, 8)
+    with pytest.raises(ModelError, match="softcap"):
+        prefix_attention(torch.nn.Identity(), query, query, query, None, softcap=30.0)

@@ -25,6 +25,7 @@ from scotd.experiment.examples import chain_examples, label_examples
 from scotd.experiment.run import accuracies, chains_of
 from scotd.progress import silent
 from scotd.select import select
+from scotd.types import NoAnswer, Parsed
 from scotd.vote import vote
 
 SCRIPT = Path(__file__).with_name("tiny_experiment.py")
@@ -337,8 +338,9 @@ def test_chains_come_in_from_parquet_unless_everything_is_to_be_fresh(
     assert bench.stage("sample")["skipped"]
     for name in ("scotd", "greedy-cot"):
         assert bench.weights(name) == whole[0].weights(name)
-    (bench.folder / "corpus.sqlite").unlink()
-    bench.run(shipped, until="sample", fresh=True)
+    bench.run(shipped, until="sample", fresh=True)  # though the corpus holds every one of them
+    assert len(asked(bench.log)) == 30
+    bench.run(shipped, until="sample", fresh=True)  # and a second fresh run goes on with the first one's
     assert len(asked(bench.log)) == 30
     with pytest.raises(DataError, match=r"import_chains: .*nowhere.parquet: no such file"):
         bench.run(f"import_chains={tmp_path / 'nowhere.parquet'}", until="sample")
@@ -483,3 +485,41 @@ def test_killed_in_every_stage_equals_uninterrupted(whole: tuple[Bench, Outcome]
         assert bench.predictions(name) == whole[0].predictions(name)
         assert cell in whole[1].cells
     assert len(outcome.cells) == 5
+
+
+def decodes_nothing(*_: object) -> None:
+    raise AssertionError("what is stored is decoded again")
+
+
+def test_no_answer_of_older_settings_stands_beside_newer_ones(
+    fresh: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = fresh("base")
+    bench.run()
+    written = list((bench.folder / "predictions").iterdir())
+    bench.run(until="select")
+    assert written and list((bench.folder / "predictions").iterdir()) == written  # the same settings
+    bench.run("evaluation.seed=1", until="select")
+    assert not list((bench.folder / "predictions").iterdir())
+    monkeypatch.setattr("scotd.experiment.students._decoder", decodes_nothing)
+    bench.run()  # the corpus had kept them
+    assert list((bench.folder / "predictions").iterdir()) == written
+
+
+def test_answers_are_derived_anew_from_stored_chains(
+    fresh: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = fresh("base")
+    bench.run()
+    unreadable = Parsed(rationale="", answer=None, reason=NoAnswer.MISSING)
+    monkeypatch.setattr("scotd.evaluate.parse", lambda *_: unreadable)
+    monkeypatch.setattr("scotd.experiment.students._decoder", decodes_nothing)
+    (cell,) = [cell for cell in bench.run().cells if cell.decoding == "greedy"]
+    assert cell.accuracy is not None and cell.accuracy.unparsed == cell.accuracy.questions > 0
+
+
+def test_a_greedy_teacher_is_asked_once_for_both_of_its_students(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd", "greedy-cot")
+    bench.run("sampling.temperature=0", "sampling.chains_per_question=1", until="select")
+    assert len(asked(bench.log)) == SPLITS["train"]
+    assert bench.json("selections/scotd.json")["kept"] == bench.json("selections/greedy-cot.json")["kept"]

@@ -21,7 +21,9 @@ from torch import Tensor
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from scotd.errors import ModelError
 from scotd.tokens import Tokenizer, common_prefix
+from scotd.tree import check_supported
 from scotd.types import Completion, Finish, SamplingParams
 
 ATTENTION = "scotd_prefix"
@@ -106,13 +108,16 @@ def prefix_attention(  # noqa: PLR0917 - the signature is transformers'
     attention_mask: Tensor | None,
     scaling: float | None = None,
     prefix: Prefix | None = None,
-    **_: object,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """Attention over a shared prefix and a row's own tokens under one softmax.
 
     query (B, H, Q, D); key, value (B, G, T, D); attention_mask (B, 1, Q, T) bool over own tokens, the prefix is always
     visible. Returns (B, Q, H, D), as transformers' attention functions do.
     """
+    unknown = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if unknown:
+        raise ModelError(f"{type(module).__name__} attends with {unknown[0]}, which the decoder cannot do exactly.")
     rows, heads, queries, size = query.shape
     scale = size**-0.5 if scaling is None else scaling
     groups = key.shape[1]
@@ -211,6 +216,8 @@ class Decoder:
         shared = 0 if self.prefix is None else len(self.prefix.tokens)
         assert self.prefix is None or all(tuple(prompt[:shared]) == self.prefix.tokens for prompt in prompts)
         own = [list(prompt[shared:]) for prompt in prompts]
+        longest = shared + max(map(len, own)) + params.max_tokens
+        check_supported(self.model, longest, "shorten the prompt's exemplars, or set max_tokens to bring both")
         with self._attention():
             return self._run(own, seeds, params, shared)
 

@@ -22,7 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import SaveStrategy
 
 from scotd.config import TrainingConfig
-from scotd.errors import DataError, ModelError
+from scotd.errors import DataError
 from scotd.student import Loaded
 from scotd.tokens import Tokenizer, encode_prompt, encode_target
 from scotd.tree import Branch, TreeBatch, TreeRow, branch_loss, check_supported, collate, model_inputs, pack
@@ -243,8 +243,9 @@ def train(
     model, tokenizer = loaded.model, loaded.tokenizer
     longest = max(pack(example.prompt, example.branches).longest_path for example in examples)
     check_supported(model, longest)
-    _check_positions(model, longest)
     arguments = _arguments(config, folder, dtype, accumulation, dev_metric is not None and config.evaluations > 0)
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # a plain start uses one GPU: DataParallel would cut trees; several need torchrun
     world = arguments.world_size
     steps = plan([len(example.branches) for example in examples], config, world * accumulation)
     _set_intervals(arguments, config, len(steps))
@@ -320,15 +321,6 @@ def _set_intervals(arguments: TrainingArguments, config: TrainingConfig, steps: 
 def _only_one(items: list[TreeBatch]) -> dict[str, Tensor]:
     (batch,) = items
     return dict(vars(batch))
-
-
-def _check_positions(model: Any, longest: int) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise ModelError(
-            f"{type(model).__name__} has {limit} positions and the longest question with its chain takes {longest}: "
-            f"set training.max_length to {limit} or less."
-        )
 
 
 def _last_whole_checkpoint(folder: Path, *, clean: bool) -> str | None:

@@ -187,8 +187,8 @@ def branch_loss(logits: Tensor, batch: TreeBatch) -> Tensor:
     return (losses * batch.weights.to(losses.dtype)).sum()
 
 
-def check_supported(model: torch.nn.Module, longest_path: int) -> None:
-    """Refuse a model whose forward cannot take a tree exactly. Raises ModelError saying why.
+def check_supported(model: torch.nn.Module, longest_path: int, remedy: str = "set training.max_length") -> None:
+    """Refuse a model whose forward cannot take a tree exactly. Raises ModelError saying why, with the remedy.
 
     Full attention takes the mask as it is. A sliding window is harmless while no path is longer than it; recurrent,
     chunked or position-free layers are not.
@@ -212,7 +212,13 @@ def check_supported(model: torch.nn.Module, longest_path: int) -> None:
     if window is not None and slides and longest_path > window:
         raise ModelError(
             f"{name} attends through a window of {window} tokens and a row is {longest_path} long: a tree would be "
-            f"cut at other places than its chains. Set training.max_length to {window} or less."
+            f"cut at other places than its chains; {remedy} to {window} or less."
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and longest_path > positions:
+        raise ModelError(
+            f"{name} has {positions} positions and the longest question with its chain takes {longest_path}: "
+            f"{remedy} to {positions} or less."
         )
 
 

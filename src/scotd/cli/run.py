@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @SET
 @LIMIT
 @click.option("--dry-run", is_flag=True, help="Say what would be asked, trained and answered, and stop.")
-@click.option("--fresh", is_flag=True, help="Leave the experiment's import_chains aside: ask for every chain.")
+@click.option("--fresh", is_flag=True, help="Ask for every chain: no import_chains, and a corpus of its own.")
 @click.option(
     "--until",
     type=click.Choice(["sample", "select", "train", "evaluate", "report"]),

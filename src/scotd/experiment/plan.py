@@ -122,7 +122,7 @@ class Plan:
         kinds: list[tuple[SamplingParams, int]] = []
         if self.wants_sampled:
             kinds.append((self.sampling, self.experiment.sampling.chains_per_question))
-        if self.wants_greedy:
+        if self.wants_greedy and not (self.wants_sampled and self.greedy_sampling == self.sampling):
             kinds.append((self.greedy_sampling, 1))
         return [
             Want(question_key=question.key, prompt=self.teacher_prompts[question.key], sampling=sampling, n=n)

@@ -37,6 +37,15 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self._stages = {(row["stage"], row["name"]): StageRecord(**row) for row in self._read("stages.json") or []}
 
+    def configure(self, experiment: dict[str, Any]) -> None:
+        """Write the resolved configuration. Where it is another one than before, the predictions written out under the
+        old one are taken away, so that no report shows them beside the new: the corpus keeps them all.
+        """
+        if self._read("experiment.json") not in (None, experiment):
+            for stale in (self.path / "predictions").glob("*.jsonl"):
+                stale.unlink()
+        self.write("experiment.json", experiment)
+
     def write(self, name: str, value: object) -> None:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)

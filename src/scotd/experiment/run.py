@@ -52,12 +52,17 @@ def run(
 ) -> Outcome:
     """Go through the stages up to and including `until`, resuming whatever an earlier sitting left.
 
-    `fresh` leaves `import_chains` aside, so that every chain is asked of the teacher. Raises a ScotdError for what the
+    `fresh` asks the teacher for every chain: `import_chains` is left aside, and the corpus is one of its own,
+    RUN_FOLDER/fresh.sqlite, which later fresh runs go on with. Raises a ScotdError for what the
     user can mend; Ctrl-C leaves everything that was computed where the next run finds it.
     """
+    if fresh:
+        assert experiment.run_folder is not None  # config.load fills it in
+        alone = {"corpus": experiment.run_folder / "fresh.sqlite", "import_chains": None}
+        experiment = experiment.model_copy(update=alone)
     plan = Plan.of(experiment)
     folder = RunFolder(plan.folder)
-    folder.write("experiment.json", experiment.model_dump(mode="json"))
+    folder.configure(experiment.model_dump(mode="json"))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     for note in plan.notes:
         say(f"note: {note}")
@@ -67,7 +72,7 @@ def run(
         corpus.add_questions(plan.questions.values())
         corpus.record_run(experiment.name, lineage)
         folder.write("run.json", lineage)
-        funnel = _sample_stage(plan, corpus, folder, fresh=fresh, say=say, progress=progress)
+        funnel = _sample_stage(plan, corpus, folder, say=say, progress=progress)
         if until != "sample":
             trainings = _select_stage(plan, corpus, folder, say=say)
             funnel["trained"] = {name: made.kept for name, made in trainings.items()}
@@ -106,14 +111,12 @@ def teacher_name(experiment: Experiment) -> str:
     return config.name or f"{config.kind}:{config.model}"
 
 
-def _sample_stage(
-    plan: Plan, corpus: Corpus, folder: RunFolder, *, fresh: bool, say: Say, progress: Tracker
-) -> dict[str, object]:
+def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, progress: Tracker) -> dict[str, object]:
     """Ask for what is missing; returns the funnel of the chains, which is in the run folder too."""
     experiment = plan.experiment
     with folder.stage("sample") as record:
         shipped = experiment.import_chains
-        if shipped is not None and not fresh:
+        if shipped is not None:
             if not shipped.is_file():
                 raise DataError(f"import_chains: {shipped}: no such file. Remove the setting, or use --fresh.")
             say(f"chains from {shipped}: {import_parquet(corpus, shipped)}")

@@ -17,7 +17,7 @@ from scotd.corpus import Corpus
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
 from scotd.errors import DataError
-from scotd.evaluate import accuracy, answer
+from scotd.evaluate import accuracy, answer, predict
 from scotd.experiment.card import model_card
 from scotd.experiment.examples import Examples
 from scotd.experiment.plan import Plan
@@ -219,7 +219,11 @@ def evaluate_stage(
                 with folder.stage("evaluate", stage, of=key) as record:
                     done = corpus.predictions(key, student.name, split, decoding.name)
                     wanted_keys = {question.key for question in questions}
-                    done = [prediction for prediction in done if prediction.question_key in wanted_keys]
+                    done = [  # answers are derived anew: a better parser costs no decoding
+                        predict(plan.questions[prediction.question_key], decoding, prediction.chains)
+                        for prediction in done
+                        if prediction.question_key in wanted_keys
+                    ]
                     if len(done) < len(questions):
                         decoder = decoder or _decoder(student.files, progress)
                         with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
@@ -302,7 +306,7 @@ def _weights(files: ModelFiles) -> str:
         return files.sha256
     if files.path is None:
         return files.reference
-    listed = sorted(files.path.glob("*.safetensors")) + sorted(files.path.glob("*.json"))
+    listed = sorted(path for path in files.path.iterdir() if path.is_file())
     return digest([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in listed])
 
 
