@@ -533,7 +533,9 @@ def test_dev_does_not_disturb_the_training(make_model: MakeModel, tmp_path: Path
 
     def decodes(model: Any) -> float:
         prompts = [[5, 6, 7], [8, 9]]
+        assert model.training
         Decoder(model, tokenizer).complete(prompts, [[0], [0]], SamplingParams(temperature=0, max_tokens=3))
+        assert model.training
         return float(len(seen.shown)) + seen(model)
 
     seen, plain = Dev([0.0] * 4), Dev([0.0, 1.0, 2.0, 3.0])
