@@ -215,29 +215,13 @@ def _decoder(student: Path) -> "Decoder":
 
 def _as_json(question: "Question", prediction: "Prediction") -> dict[str, object]:
     """The fields of a run's predictions/*.jsonl, and the question."""
-    from scotd.answers import parse
+    from scotd.experiment.record import prediction_row
 
     return {
         "question_key": question.key,
         "question": question.stem,
         "choices": [{"label": choice.label, "text": choice.text} for choice in question.choices],
-        "gold": question.gold,
-        "answer": prediction.answer,
-        "reason": prediction.reason,
-        "correct": None if question.gold is None else prediction.answer == question.gold,
-        "tally": prediction.tally,
-        "tied": prediction.tied,
-        "decoding": prediction.decoding.name,
-        "chains": [
-            {
-                "text": one.text,
-                "finish": one.finish,
-                "n_tokens": one.n_tokens,
-                "mean_logprob": one.mean_logprob,
-                "answer": parse(one.text, question, one.finish).answer,
-            }
-            for one in prediction.chains
-        ],
+        **prediction_row(prediction, question, prediction.decoding.name),
     }
 
 

@@ -85,7 +85,7 @@ class RunFolder:
         staging = path.with_name(path.name + ".partial")
         with staging.open("w", encoding="utf-8") as file:
             for prediction in sorted(predictions, key=lambda one: one.question_key):
-                line = _prediction(prediction, questions[prediction.question_key], decoding)
+                line = prediction_row(prediction, questions[prediction.question_key], decoding)
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         staging.replace(path)
 
@@ -94,7 +94,8 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _prediction(prediction: Prediction, question: Question, decoding: str) -> dict[str, object]:
+def prediction_row(prediction: Prediction, question: Question, decoding: str) -> dict[str, object]:
+    """One line of predictions/*.jsonl: the answer, the votes, and every chain with its own answer."""
     chains = [
         {
             "text": chain.text,
