@@ -24,7 +24,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from scotd.device import compute_dtype, keep_memory, machine, pick_device, versions
-from scotd.tree import Branch, branch_loss, collate, model_inputs, pack
+from scotd.forward import ATTENTION, attention_of, tree_loss
+from scotd.tree import Branch, collate, pack
 
 Question = tuple[list[int], list[Branch]]  # a prompt and its chains, in tokens
 Loss = Callable[[Any, Sequence[Question]], Tensor]
@@ -62,30 +63,34 @@ def questions_of(count: int, chains: int, prompt: int, chain: int) -> list[Quest
 
 
 def tree(model: Any, questions: Sequence[Question]) -> Tensor:
-    """One row a question."""
-    batch = collate([pack(prompt, branches) for prompt, branches in questions], PAD)
-    return branch_loss(model(**model_inputs(batch, "sdpa", torch.float32)).logits, batch)
+    """One tree a question."""
+    with attention_of(model, ATTENTION):
+        return tree_loss(model, collate([pack(prompt, branches) for prompt, branches in questions]), plain_head=True)
 
 
 def separate(model: Any, questions: Sequence[Question]) -> Tensor:
     """One row a chain, right-padded: a causal mask alone is exact then, and its fast path is taken. Loss positions."""
-    batch = collate([pack(prompt, [branch]) for prompt, branches in questions for branch in branches], PAD)
-    logits = model(input_ids=batch.tokens, logits_to_keep=batch.keep).logits
-    return branch_loss(logits, batch)
+    sequences = [(prompt, branch.tokens) for prompt, branches in questions for branch in branches]
+    tokens = torch.tensor(_padded([[*prompt, *chain] for prompt, chain in sequences], PAD))
+    targets = torch.tensor(_padded([[-100] * len(prompt) + [*chain] for prompt, chain in sequences], -100))[:, 1:]
+    states = model.get_decoder()(input_ids=tokens).last_hidden_state[:, :-1]
+    logits = model.get_output_embeddings()(states[targets != -100])
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return torch.nn.functional.cross_entropy(wide, targets[targets != -100], reduction="sum")
 
 
 def full_logits(model: Any, questions: Sequence[Question]) -> Tensor:
     """The same rows with logits at every position and the loss masked."""
     sequences = [(prompt, branch.tokens) for prompt, branches in questions for branch in branches]
-    longest = max(len(prompt) + len(chain) for prompt, chain in sequences)
-    rows = [[*prompt, *chain] + [PAD] * (longest - len(prompt) - len(chain)) for prompt, chain in sequences]
-    labels = [
-        [-100] * len(prompt) + [*chain] + [-100] * (longest - len(prompt) - len(chain)) for prompt, chain in sequences
-    ]
-    logits = model(input_ids=torch.tensor(rows)).logits[:, :-1].float()
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), torch.tensor(labels)[:, 1:].flatten(), reduction="sum"
-    )
+    tokens = torch.tensor(_padded([[*prompt, *chain] for prompt, chain in sequences], PAD))
+    labels = torch.tensor(_padded([[-100] * len(prompt) + [*chain] for prompt, chain in sequences], -100))
+    logits = model(input_ids=tokens).logits[:, :-1]
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+
+
+def _padded(rows: Sequence[list[int]], fill: int) -> list[list[int]]:
+    longest = max(map(len, rows))
+    return [row + [fill] * (longest - len(row)) for row in rows]
 
 
 def largest_difference(questions: Sequence[Question]) -> float:

@@ -19,10 +19,11 @@ from tiny_experiment import SPLITS, STUDENTS, TEACHER, Scripted, asked, write, w
 from scotd.config import Experiment, load
 from scotd.corpus import Corpus
 from scotd.corpus.exchange import export_parquet
-from scotd.errors import DataError, RunError
+from scotd.errors import DataError, ModelError, RunError
 from scotd.experiment import Outcome, Plan, run
 from scotd.experiment.examples import chain_examples, label_examples
 from scotd.experiment.run import accuracies, chains_of
+from scotd.models import durable_name
 from scotd.progress import silent
 from scotd.select import select
 from scotd.types import NoAnswer, Parsed
@@ -184,7 +185,7 @@ def test_kept_and_dropped_are_all_and_what_is_kept_is_trained(whole: tuple[Bench
         selection = bench.json(f"selections/{name}.json")
         assert selection["kept"] + sum(selection["dropped"].values()) == count
         assert trained[name] == selection["kept"] > 0
-        epochs = 30 if name == "labels" else 1
+        epochs = 40 if name == "labels" else 1
         visits = bench.stage("train", name)["counts"]["chain visits"]
         assert visits == epochs * selection["kept"]
         record = bench.json(f"students/{name}/scotd_training.json")
@@ -255,7 +256,12 @@ def test_a_student_folder_opens_and_says_where_it_comes_from(whole: tuple[Bench,
     ids = torch.tensor([[5, 6, 7]])
     assert not torch.equal(trained(ids).logits, before(ids).logits)
     card = (folder / "README.md").read_text()
-    assert TEACHER in card and str(student) in card and "Is 1 odd?" in card
+    assert f"chains of {TEACHER}" in card and "Is 1 odd?" in card
+    assert durable_name(str(student)) in card and str(student.parent) not in card, (
+        "no path of the machine it was made on"
+    )
+    labels = (bench.folder / "students" / "labels" / "README.md").read_text()
+    assert "5 labels, all gold" in labels and TEACHER not in labels and "Chain-of-Thought" not in labels
     record = json.loads((folder / "scotd_training.json").read_text())
     assert (record["target"], record["selection"], record["compute"]) == ("scotd", "correct", "float32")
 
@@ -377,6 +383,47 @@ def test_what_checkpoints_are_picked_on_is_part_of_a_student(copy: Callable[...,
     assert changed != old
     bench.run("questions.limit={dev: 2}", "evaluation.max_tokens=20", until="train")
     assert bench.touched() != changed
+
+
+def test_how_a_student_is_asked_follows_the_last_run(copy: Callable[..., Bench]) -> None:
+    bench = copy("scotd")
+    bench.run("questions.dev=null", until="train")
+    old = bench.touched()
+    bench.run("questions.dev=null", "evaluation.max_tokens=25", until="train")
+    assert bench.json("students/scotd/scotd_training.json")["max_tokens"] == 25
+    changed = {path for path, time in bench.touched().items() if old.get(path) != time}
+    assert changed <= {"students/scotd", "students/scotd/scotd_training.json"}, "nothing is trained again"
+
+
+def test_a_prompt_too_long_for_an_undistilled_student_is_told_before_anything_is_trained(
+    fresh: Callable[..., Bench],
+) -> None:
+    bench = fresh("scotd", "base")
+    bench.run(until="sample")
+    with pytest.raises(ModelError, match=r"has 2048 positions .*students\.base\.max_tokens"):
+        bench.run("students.base.max_tokens=2100")
+    assert not (bench.folder / "students").exists()
+
+
+def test_what_an_interrupted_sampling_took_is_counted(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd")
+
+    class Stopped(Scripted):
+        def complete(self, asks: Any) -> Any:
+            for number, outcome in enumerate(super().complete(asks)):
+                if number == 2:
+                    raise KeyboardInterrupt
+                yield outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_: Stopped(bench.log))
+        with pytest.raises(KeyboardInterrupt):
+            run(load(bench.path), say=bench.said.append, progress=silent)
+    first = bench.stage("sample")
+    assert first["counts"]["received"] == 8 and first["tokens"] > 0
+    bench.run(until="sample")
+    both = bench.stage("sample")
+    assert both["counts"]["received"] == 24 and both["tokens"] > first["tokens"]
 
 
 def test_dev_without_labels_picks_nothing(fresh: Callable[..., Bench]) -> None:
@@ -523,3 +570,20 @@ def test_a_greedy_teacher_is_asked_once_for_both_of_its_students(fresh: Callable
     bench.run("sampling.temperature=0", "sampling.chains_per_question=1", until="select")
     assert len(asked(bench.log)) == SPLITS["train"]
     assert bench.json("selections/scotd.json")["kept"] == bench.json("selections/greedy-cot.json")["kept"]
+
+
+def test_a_models_path_is_relative_to_the_experiment_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "name: m\nquestions: {task: feedback}\nstudent: models/base\nteacher: {model: ./big.gguf}\n"
+    text += (
+        "students: {a: {target: scotd}, b: {target: scotd, model: ../elsewhere}, c: {target: scotd, model: own/er}}\n"
+    )
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    (tmp_path / "exp.yaml").write_text(text)
+    monkeypatch.chdir("/")
+    found = load(tmp_path / "exp.yaml")
+    assert found.student == str(tmp_path / "models" / "base")
+    assert found.teacher.model == str(tmp_path / "big.gguf")
+    assert found.students["b"].model == str(tmp_path.parent / "elsewhere")
+    assert found.students["c"].model == "own/er", "a Hugging Face id, as there is no such folder"
+    server = load(tmp_path / "exp.yaml", ["teacher={kind: openai, model: ./odd}"])
+    assert server.teacher.model == "./odd", "a server's own name for its model"

@@ -14,6 +14,7 @@ WITH_TORCH = {
     "scotd.decode",
     "scotd.device",
     "scotd.experiment.students",
+    "scotd.forward",
     "scotd.student",
     "scotd.teachers.local",
     "scotd.train",

@@ -9,7 +9,7 @@ import pytest
 from conftest import MakeModel
 
 from scotd.corpus import Corpus
-from scotd.models import resolve
+from scotd.models import durable_name, resolve
 from scotd.progress import silent
 from scotd.teachers import Ask, Outcome
 from scotd.teachers.sampling import Want, sample
@@ -99,7 +99,7 @@ def test_asks_are_pulled_when_their_batch_is_next_and_the_model_loads_with_the_f
     loads = Mock(wraps=load)
     monkeypatch.setattr("scotd.teachers.local.load", loads)
     model = teacher(folder)
-    assert model.name == f"local:{folder}" and model.max_n == 4 and model.batch >= 1
+    assert model.name == f"local:{durable_name(str(folder))}" and model.max_n == 4 and model.batch >= 1
     assert list(model.complete(iter(()))) == []
     assert loads.call_count == 0
     outcomes = model.complete(asks())
@@ -184,7 +184,7 @@ def test_sampling_into_a_corpus_and_topping_up(folder: Path, tmp_path: Path, mon
         assert (report.asked, report.received, report.failed) == (35, 35, {})
         chains = list(corpus.chains())
         assert report.completion_tokens == sum(one.n_tokens or 0 for one in chains)
-        assert {one.teacher for one in chains} == {f"local:{folder}"}
+        assert {one.teacher for one in chains} == {f"local:{durable_name(str(folder))}"}
         keys = {one.key for one in questions}
         assert {(one.question_key, one.index) for one in chains if one.sampling == HOT} == {
             (key, index) for key in keys for index in range(6)

@@ -25,7 +25,7 @@ from scotd import model_fetch, models
 from scotd.errors import ModelError
 from scotd.known_models import KNOWN, Hub, KnownModel, Wheel
 from scotd.model_fetch import Places, digest_of, hub_answers, unpack
-from scotd.models import ModelFiles, converted, gguf_quantisation, here, resolve
+from scotd.models import ModelFiles, converted, durable_name, gguf_quantisation, here, resolve
 
 PIECES = (b"first piece, ", b"second piece, ", b"third piece, ", b"the last one")
 WHOLE = b"".join(PIECES)
@@ -609,3 +609,20 @@ def test_importing_models_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_models_durable_name_is_its_weights_and_not_its_place(tmp_path: Path) -> None:
+    assert durable_name("smollm2-135m-instruct") == "smollm2-135m-instruct"
+    assert durable_name("owner/name") == "owner/name"
+    for place in ("a/teacher", "b/teacher", "c/teacher"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "config.json").write_text("{}")
+        (tmp_path / place / "model.safetensors").write_bytes(bytes(20_000_000))
+        (tmp_path / place / "README.md").write_text(place)
+    with (tmp_path / "c/teacher/model.safetensors").open("r+b") as file:  # trained further: every tensor is another
+        for start in range(0, 20_000_000, 1000):
+            file.seek(start)
+            file.write(b"x")
+    first, moved, other = (durable_name(str(tmp_path / place / "teacher")) for place in "abc")
+    assert first == moved != other
+    assert first.startswith("teacher@") and str(tmp_path) not in first

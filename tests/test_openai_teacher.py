@@ -162,8 +162,13 @@ class TestRequests:
             OpenAITeacher(TeacherConfig(base_url=base_url))
 
     def test_name(self) -> None:
-        assert OpenAITeacher(TeacherConfig(model="gpt-x")).name == "openai:gpt-x"
-        assert OpenAITeacher(TeacherConfig(model="gpt-x", name="mine")).name == "mine"
+        def name(**settings: Any) -> str:
+            return OpenAITeacher(TeacherConfig(kind="openai", model="gpt-x", **settings)).name
+
+        assert name() == "openai:gpt-x"
+        assert name(name="mine") == "mine"
+        assert name(base_url="http://127.0.0.1:1/v1") == name(), "the same model wherever it is served"
+        assert name(endpoint="completions") == "openai:gpt-x completions", "continuing a text is another question"
 
 
 class TestFewerThanAsked:

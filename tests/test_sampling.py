@@ -217,9 +217,11 @@ def test_interrupted_half_way(path: Path, error: type[BaseException]) -> None:
             raise error("enough")
 
     first = Scripted(interrupt, batch=4)
-    with pytest.raises(error):
-        run(path, first, wants(10, 3))
+    done: list[SampleReport] = []
+    with opened(path) as corpus, pytest.raises(error):
+        sample(corpus, first, wants(10, 3), seed=7, progress=silent, ended=done.append)
     assert len(stored(path)) == 15
+    assert [(one.asked, one.sent, one.received, one.requests) for one in done] == [(30, 18, 15, 5)]
 
     with Corpus.open(path) as corpus:
         assert [intent.indices for intent in corpus.unaccounted()] == [(0, 1, 2)]  # pulled, and its end unknown
@@ -404,7 +406,9 @@ from pathlib import Path
 from test_sampling import OpenAITeacher, Corpus, sample, silent, wants
 from scotd.config import TeacherConfig
 
-config = TeacherConfig(model="practice", base_url=sys.argv[2], api_key_env="SCOTD_TEST_KEY", concurrency=4)
+config = TeacherConfig(
+    kind="openai", model="practice", base_url=sys.argv[2], api_key_env="SCOTD_TEST_KEY", concurrency=4
+)
 with Corpus.open(Path(sys.argv[1])) as corpus:
     sample(corpus, OpenAITeacher(config), wants(60, 4), progress=silent)
 """

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scotd.errors import ModelError
-from scotd.tree import Branch, branch_loss, check_supported, collate, model_inputs, pack, total_weight, unpack
+from scotd.forward import ATTENTION, attention_of, head_is_plain, logits_loss, tree_loss
+from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths, total_weight
 
 TOKENS = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=8)
+FEW_TOKENS = st.lists(st.integers(2, 4), min_size=1, max_size=5)  # chains that begin alike, and equal ones
 BRANCHES = st.lists(
-    st.builds(Branch, tokens=TOKENS.map(tuple), weight=st.sampled_from([0.5, 1.0, 2.0])), min_size=1, max_size=5
+    st.builds(Branch, tokens=FEW_TOKENS.map(tuple), weight=st.sampled_from([0.5, 1.0, 2.0])), min_size=1, max_size=6
 )
 
 ROWS: list[tuple[list[int], list[Branch]]] = [
@@ -23,10 +25,12 @@ ROWS: list[tuple[list[int], list[Branch]]] = [
             Branch(tokens=(9, 10, 11, 1)),
             Branch(tokens=(9, 10, 12)),  # cut off: no end token; begins like its sibling
             Branch(tokens=(9, 10, 11, 1), weight=2.0),  # equal to the first
+            Branch(tokens=(9, 10)),  # what the others begin with, cut off
             Branch(tokens=(1,)),  # ends at once: no input of its own
         ],
     ),
     ([20, 21], [Branch(tokens=(30, 31, 32, 33, 34, 1), weight=0.25)]),
+    ([20, 21], [Branch(tokens=tuple(range(40, 40 + length))) for length in (3, 30, 4, 29)]),
 ]
 
 
@@ -49,24 +53,24 @@ def gradients(model: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-# transformers computes RMS norms and rotary angles of Llama and Qwen, and eager OPT's softmax, in float32 whatever the
-# weights are: there the two layouts agree to float32's rounding, elsewhere to float64's.
-FLOAT32_INSIDE = {("llama", "sdpa"), ("llama", "eager"), ("qwen2", "sdpa"), ("qwen2", "eager"), ("opt", "eager")}
+def batch_of(rows: list[tuple[list[int], list[Branch]]]) -> TreeBatch:
+    return collate([pack(prompt, branches) for prompt, branches in rows])
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_loss_and_every_gradient_equal_separate_sequences(kind: str, attention: str, make_model: MakeModel) -> None:
-    model = make_model(kind).double()
+# transformers computes RMS norms and rotary angles of Llama and Qwen in float32 whatever the weights are: there the two
+# layouts agree to float32's rounding, elsewhere to float64's.
+FLOAT32_INSIDE = {"llama", "qwen2", "mistral"}
+
+
+def assert_equal_to_separate(model: Any, kind: str, *, plain_head: bool) -> None:
     separate = separate_loss(model, ROWS)
     separate.backward()
     expected = gradients(model)
-    model.set_attn_implementation(attention)
-    batch = collate([pack(prompt, branches) for prompt, branches in ROWS], pad_token=0)
-    packed = branch_loss(model(**model_inputs(batch, attention, torch.float64)).logits, batch)
+    with attention_of(model, ATTENTION):
+        packed = tree_loss(model, batch_of(ROWS), plain_head=plain_head)
     packed.backward()
     found = gradients(model)
-    close = 1e-7 if (kind, attention) in FLOAT32_INSIDE else 1e-12
+    close = 1e-7 if kind in FLOAT32_INSIDE else 1e-12
     torch.testing.assert_close(packed, separate, rtol=close, atol=0)
     assert found.keys() == expected.keys() and len(found) > 10
     largest = max(gradient.abs().max().item() for gradient in expected.values())
@@ -75,15 +79,91 @@ def test_loss_and_every_gradient_equal_separate_sequences(kind: str, attention: 
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=10 * close * largest, msg=name)
 
 
+@pytest.mark.parametrize("plain_keys", [512, 0], ids=["plain attention", "torch's attention"])
+@pytest.mark.parametrize("plain_head", [True, False], ids=["chunked loss", "whole logits"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_every_gradient_equal_separate_sequences(
+    kind: str, plain_head: bool, plain_keys: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scotd.forward.PLAIN_KEYS", plain_keys)
+    monkeypatch.setattr("scotd.forward.CHUNK_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk
+    model = make_model(kind).double()
+    assert head_is_plain(model)
+    assert_equal_to_separate(model, kind, plain_head=plain_head)
+
+
+def test_a_sliding_window_cuts_a_tree_where_it_cuts_its_chains() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        sliding_window=5,
+    )
+    model: Any = MistralForCausalLM._from_config(config, attn_implementation="sdpa").double().eval()
+    assert_equal_to_separate(model, "mistral", plain_head=True)
+    narrow = tree_loss_of(model)
+    for layer in model.model.layers:
+        layer.self_attn.sliding_window = None
+    model.config.sliding_window = None
+    assert abs(narrow - tree_loss_of(model)) > 1e-3, "the window makes a difference on these rows"
+
+
+def tree_loss_of(model: Any) -> float:
+    with attention_of(model, ATTENTION):
+        return tree_loss(model, batch_of(ROWS), plain_head=True).item()
+
+
+def test_a_head_that_does_more_than_a_product_is_noticed_and_gets_its_logits_whole() -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=64,
+        attn_logit_softcapping=None,
+        final_logit_softcapping=0.5,
+        sliding_window=64,
+    )
+    model: Any = Gemma2ForCausalLM._from_config(config, attn_implementation="eager").double().eval()
+    assert not head_is_plain(model)
+    assert_equal_to_separate(model, "llama", plain_head=False)
+
+
+def test_soft_capped_attention_is_refused() -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, head_dim=8)
+    model: Any = Gemma2ForCausalLM._from_config(config, attn_implementation="eager")
+    with pytest.raises(ModelError, match="softcap"), attention_of(model, ATTENTION):
+        tree_loss(model, batch_of(ROWS), plain_head=False)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_branch_does_not_move_its_siblings(kind: str, make_model: MakeModel) -> None:
     model = make_model(kind).double()
     prompt = [5, 6, 7]
 
     def logits(second: tuple[int, ...]) -> torch.Tensor:
-        row = pack(prompt, [Branch(tokens=(9, 10, 11)), Branch(tokens=second), Branch(tokens=(40, 41, 42))])
-        batch = collate([row], pad_token=0)
-        found: torch.Tensor = model(**model_inputs(batch, "sdpa", torch.float64)).logits
+        batch = batch_of([(prompt, [Branch(tokens=(9, 10, 11)), Branch(tokens=second), Branch(tokens=(40, 41, 42))])])
+        with attention_of(model, ATTENTION):
+            found: torch.Tensor = model(
+                input_ids=batch.tokens[None],
+                position_ids=batch.positions[None],
+                logits_to_keep=batch.kept,
+                tree=batch,
+                use_cache=False,
+            ).logits[0]
         return found
 
     before, after = logits((20, 21, 22)), logits((50, 51, 22))
@@ -92,29 +172,96 @@ def test_a_branch_does_not_move_its_siblings(kind: str, make_model: MakeModel) -
     assert (before[3] - after[3]).abs().max() > 1e-3
 
 
+def test_the_loss_in_bfloat16_autocast_is_that_of_the_whole_logits(make_model: MakeModel) -> None:
+    model, batch = make_model("llama"), batch_of(ROWS)
+    with attention_of(model, ATTENTION), torch.autocast("cpu", torch.bfloat16):
+        chunked = tree_loss(model, batch, plain_head=True)
+        whole = tree_loss(model, batch, plain_head=False)
+    assert chunked.dtype == torch.float32
+    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)
+    chunked.backward()
+    found = gradients(model)
+    whole.backward()
+    expected = gradients(model)
+    scale = max(gradient.abs().max().item() for gradient in expected.values())
+    for name in expected:  # a product in bfloat16 is rounded to 8 bits
+        assert (found[name] - expected[name]).abs().max().item() < 0.01 * scale, name
+
+
+def test_the_chunked_loss_asks_for_no_gradient_of_a_frozen_head(make_model: MakeModel) -> None:
+    model, batch = make_model("opt"), batch_of(ROWS)
+    head = model.get_output_embeddings()
+    head.weight.requires_grad_(False)
+    with attention_of(model, ATTENTION):
+        tree_loss(model, batch, plain_head=True).backward()
+    assert head.weight.grad is None
+    assert model.model.decoder.layers[0].fc1.weight.grad.abs().max() > 0
+
+
+def walk(row: TreeRow) -> list[tuple[tuple[int, ...], float]]:
+    """Every loss term as the tokens before it with its target, and its weight."""
+    before: dict[int, list[int]] = {}
+    for segment, path in zip(row.segments, paths(row), strict=True):
+        for position in range(segment.start, segment.end):
+            before[position] = [row.tokens[token] for token in path[: path.index(position) + 1]]
+    return sorted(
+        ((*before[source], target), weight)
+        for source, target, weight in zip(row.sources, row.targets, row.weights, strict=True)
+    )
+
+
 @given(prompt=TOKENS, branches=BRANCHES)
-def test_unpack_inverts_pack(prompt: list[int], branches: list[Branch]) -> None:
+def test_a_row_holds_every_beginning_once_with_the_weight_of_its_chains(
+    prompt: list[int], branches: list[Branch]
+) -> None:
     row = pack(prompt, branches)
-    assert unpack(row) == (prompt, branches)
-    assert row.branches == len(branches)
-    assert len(row.tokens) == len(prompt) + sum(len(branch.tokens) - 1 for branch in branches)
+    expected: dict[tuple[int, ...], float] = {}
+    for branch in branches:
+        for end in range(1, len(branch.tokens) + 1):
+            beginning = (*prompt, *branch.tokens[:end])
+            expected[beginning] = expected.get(beginning, 0.0) + branch.weight
+    assert walk(row) == sorted(expected.items())
+    inputs = {branch.tokens[:end] for branch in branches for end in range(1, len(branch.tokens))}
+    assert len(row.tokens) == len(prompt) + len(inputs)
+    assert row.branches == len(branches) and row.prompt == len(prompt)
     assert row.longest_path == len(prompt) + max(len(branch.tokens) for branch in branches)
     assert total_weight([row]) == pytest.approx(sum(branch.weight * len(branch.tokens) for branch in branches))
 
 
-def test_padding_is_seen_by_nothing_and_no_row_of_the_mask_is_empty() -> None:
-    batch = collate([pack(prompt, branches) for prompt, branches in ROWS], pad_token=0)
-    mask = batch.mask[:, 0]
-    assert mask.any(dim=-1).all()
-    used = len(pack(*ROWS[1]).tokens)
-    assert used < mask.shape[-1]
-    assert not mask[1, :used, used:].any()
+@given(rows=st.lists(st.tuples(TOKENS, BRANCHES), min_size=1, max_size=4))
+def test_every_token_sees_its_ancestors_and_itself(rows: list[tuple[list[int], list[Branch]]]) -> None:
+    packed = [pack(prompt, branches) for prompt, branches in rows]
+    batch = collate(packed)
+    expected: list[list[int]] = []
+    for row in packed:
+        start = len(expected)
+        ancestors: dict[int, list[int]] = {}
+        for segment, path in zip(row.segments, paths(row), strict=True):
+            for position in range(segment.start, segment.end):
+                ancestors[position] = [start + token for token in path[: path.index(position) + 1]]
+        expected += [ancestors[position] for position in range(len(row.tokens))]
+    seen: list[list[int]] = []
+    for block in batch.blocks:
+        for keys, mask in zip(block.keys, block.visible()[:, 0], strict=True):
+            assert mask.any(dim=-1).all(), "no row of the softmax is empty"
+            seen += [keys[visible].tolist() for visible in mask]
+    assert [seen[place] for place in batch.order.tolist()] == expected
+
+
+def test_blocks_follow_the_lengths_of_segments() -> None:
+    same = collate([pack(list(range(50)), [Branch(tokens=tuple(range(40)))])] * 8)
+    assert len(same.blocks) == 1, "a prompt and its only chain are one segment"
+    lengths = [20, 21, 22, 300, 310]
+    mixed = collate([pack([1] * length, [Branch(tokens=(1,))]) for length in lengths])
+    assert [block.queries.shape[0] for block in mixed.blocks] == [3, 2]
 
 
 def test_models_that_cannot_take_a_tree_are_refused(make_model: MakeModel) -> None:
-    from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
+    from transformers import MambaConfig, MambaForCausalLM
 
     check_supported(make_model("llama"), 400)
+    with pytest.raises(ModelError, match="has 512 positions and the longest question with its chain takes 513"):
+        check_supported(make_model("llama"), 513)
     tiny: dict[str, Any] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 32,
@@ -125,9 +272,10 @@ def test_models_that_cannot_take_a_tree_are_refused(make_model: MakeModel) -> No
     mamba = MambaForCausalLM(MambaConfig(**tiny, pad_token_id=0))
     with pytest.raises(ModelError, match="position_ids"):
         check_supported(mamba, 10)
-    mistral = MistralForCausalLM(
-        MistralConfig(**tiny, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, sliding_window=16)
-    )
-    check_supported(mistral, 16)
-    with pytest.raises(ModelError, match="window of 16 tokens"):
-        check_supported(mistral, 17)
+
+
+def test_whole_logits_count_a_state_once_for_each_of_its_terms(make_model: MakeModel) -> None:
+    batch = batch_of(ROWS[:1])
+    logits = torch.zeros(len(batch.kept), VOCABULARY)
+    expected = batch.weights.sum() * torch.tensor(float(VOCABULARY)).log()
+    torch.testing.assert_close(logits_loss(logits, batch), expected)

@@ -24,7 +24,7 @@ TEACHER = "scripted"
 SPLITS = {"train": 6, "dev": 4, "test": 7}
 STUDENTS: dict[str, dict[str, Any]] = {
     "scotd": {"target": "scotd"},
-    "labels": {"target": "label-only", "training": {"epochs": 30, "learning_rate": 0.03}},
+    "labels": {"target": "label-only", "training": {"epochs": 40, "learning_rate": 0.01}},
     "base": {"target": "undistilled", "decodings": ["greedy"]},
 }
 

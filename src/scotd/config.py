@@ -169,6 +169,7 @@ class TrainingConfig(Section):
     max_length: Count = 1024
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     accumulation: Count = 1
+    activation_checkpointing: bool = False
     evaluations: Annotated[Whole, Field(ge=0)] = 4
     checkpoints: Annotated[Whole, Field(ge=0)] = 4
     seed: Whole = 0
@@ -333,6 +334,12 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
     def resolve(path: Path) -> Path:
         return (base / path).resolve()  # an absolute path stays what it is
 
+    def model(reference: str) -> str:
+        """A path is one of the file's; a known name, a Hugging Face id and a server's model stand for themselves."""
+        looks_like_one = reference.startswith(".") or reference.endswith(".gguf")
+        looks_like_one |= "/" in reference and (base / reference).exists()
+        return str(resolve(Path(reference))) if looks_like_one else reference
+
     questions = experiment.questions
     files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}
     new_questions = questions.model_copy(
@@ -347,8 +354,18 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
         prompt = experiment.prompt.model_copy(update={"exemplars": resolve(Path(exemplars))})
     else:
         prompt = experiment.prompt
+    teacher = experiment.teacher
+    if teacher.kind == "local":
+        teacher = teacher.model_copy(update={"model": model(teacher.model)})
+    students = {
+        name: one if one.model is None else one.model_copy(update={"model": model(one.model)})
+        for name, one in experiment.students.items()
+    }
     return experiment.model_copy(
         update={
+            "student": model(experiment.student),
+            "students": students,
+            "teacher": teacher,
             "questions": new_questions,
             "run_folder": run_folder,
             "corpus": corpus,

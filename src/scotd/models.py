@@ -12,6 +12,7 @@ whole decides, and a model enters the store by one rename after it was verified.
 Nothing here imports torch or transformers: `write` is given by the caller (`student.py`).
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -33,6 +35,9 @@ from scotd.progress import Tracker, silent
 
 Source = Literal["hub", "wheels", "folder", "file", "hub-id"]
 
+# What a folder's answers depend on; a card beside it may change.
+_DECISIVE = ("*.safetensors", "*.gguf", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt")
+_PARTS, _PART = 256, 1 << 16  # 16 MiB read of a big file
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -107,6 +112,35 @@ def here(reference: str, *, places: Places | None = None) -> ModelFiles | None:
     if folder is None or not (folder / "converted.json").is_file():
         return files
     return replace(files, path=folder, gguf_file=None)
+
+
+def durable_name(reference: str) -> str:
+    """What a model is called where names last: in chains' identities, on model cards.
+
+    A known model and a Hugging Face id stand for themselves. Files of the user's own are called by the last part of
+    their path and a digest of what decides the weights, so that they may move and two folders of one name stay two.
+    """
+    path = Path(reference).expanduser()
+    if reference in KNOWN or not path.exists():
+        return reference
+    path = path.resolve()
+    files = [path] if path.is_file() else sorted({file for pattern in _DECISIVE for file in path.glob(pattern)})
+    key = [[file.name, _fingerprint(file, *_stamps([file])[0])] for file in files]
+    return f"{path.name}@{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
+
+
+@cache
+def _fingerprint(path: Path, size: int, _changed: int) -> str:
+    """SHA-256 of a file, of a big one's evenly spaced parts: any further training changes all of its tensors."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        if size <= _PARTS * _PART:
+            found.update(file.read())
+        else:
+            for number in range(_PARTS):
+                file.seek(number * (size - _PART) // (_PARTS - 1))
+                found.update(file.read(_PART))
+    return found.hexdigest()
 
 
 def _own(
@@ -196,6 +230,7 @@ def _stored(model: KnownModel, store: Path) -> Literal["hub", "wheels", "file"] 
 
 
 def _stamps(files: Sequence[Path]) -> list[list[int]]:
+    """Size and time of change of each file."""
     return [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 

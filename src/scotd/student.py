@@ -6,6 +6,7 @@ folder of safetensors that `AutoModelForCausalLM.from_pretrained` opens, with a 
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -113,7 +114,7 @@ def save(model: Any, tokenizer: Tokenizer, folder: Path, *, training: dict[str, 
     model.save_pretrained(staging)
     tokenizer.save_pretrained(staging)
     (staging / "README.md").write_text(card, encoding="utf-8")
-    (staging / TRAINING_FILE).write_text(json.dumps(training, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_training_record(staging, training)
     if folder.exists():
         number = 1
         while folder.with_name(f"{folder.name}.old-{number}").exists():
@@ -122,8 +123,15 @@ def save(model: Any, tokenizer: Tokenizer, folder: Path, *, training: dict[str, 
     staging.replace(folder)
 
 
+def write_training_record(folder: Path, record: Mapping[str, object]) -> None:
+    """Write the record of a student's training; it appears whole."""
+    staging = folder / f"{TRAINING_FILE}.partial"
+    staging.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    staging.replace(folder / TRAINING_FILE)
+
+
 def training_record(folder: Path) -> dict[str, Any] | None:
-    """The record that `save` wrote, or None where there is no finished student."""
+    """The record as it was written, or None where there is no finished student."""
     path = folder / TRAINING_FILE
     if not path.is_file():
         return None

@@ -23,9 +23,10 @@ from transformers.trainer_utils import SaveStrategy
 
 from scotd.config import TrainingConfig
 from scotd.errors import DataError
+from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
 from scotd.student import Loaded
 from scotd.tokens import Tokenizer, encode_prompt, encode_target
-from scotd.tree import Branch, TreeBatch, TreeRow, branch_loss, check_supported, collate, model_inputs, pack
+from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack
 from scotd.types import TrainingExample
 
 _COMPLETE = "scotd_complete"  # written after everything else of a checkpoint: kill -9 in the middle leaves it out
@@ -136,16 +137,15 @@ def _spread(pieces: Sequence[Piece], micro_batches: int) -> list[MicroBatch]:
 class MicroBatches(Dataset[TreeBatch]):
     """The plan as a dataset: one item is one micro-batch, packed when asked for."""
 
-    def __init__(self, examples: Sequence[TokenExample], steps: Sequence[Sequence[MicroBatch]], pad_token: int) -> None:
+    def __init__(self, examples: Sequence[TokenExample], steps: Sequence[Sequence[MicroBatch]]) -> None:
         self.examples = examples
         self.micro_batches = [micro_batch for step in steps for micro_batch in step]
-        self.pad_token = pad_token
 
     def __len__(self) -> int:
         return len(self.micro_batches)
 
     def __getitem__(self, index: int) -> TreeBatch:
-        return collate([self._row(piece) for piece in self.micro_batches[index]], self.pad_token)
+        return collate([self._row(piece) for piece in self.micro_batches[index]])
 
     def _row(self, piece: Piece) -> TreeRow:
         example = self.examples[piece.example]
@@ -156,15 +156,16 @@ class MicroBatches(Dataset[TreeBatch]):
 
 
 class TreeTrainer(Trainer):
-    """Trainer with the loss of `tree.branch_loss`, divided by the weight of the whole optimizer step.
+    """Trainer with the loss of `forward.tree_loss`, divided by the weight of the whole optimizer step.
 
     Trainer counts labels and scales by accumulation and processes; here the count is the global weight, and because
     gradients are averaged over processes, each one multiplies its share by their number.
     """
 
-    def __init__(self, *, dev_metric: DevMetric | None, **kwargs: Any) -> None:
+    def __init__(self, *, dev_metric: DevMetric | None, plain_head: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dev_metric = dev_metric
+        self.plain_head = plain_head
         self.loss_is_scaled_for_ga = True  # divided by the step's weight already
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -183,12 +184,11 @@ class TreeTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        batch = TreeBatch(**inputs)
-        config = self.accelerator.unwrap_model(model).config
-        outputs = model(**model_inputs(batch, config._attn_implementation, torch.float32))
-        assert num_items_in_batch is not None
-        loss = branch_loss(outputs.logits, batch) / num_items_in_batch * self.args.world_size
-        return (loss, outputs) if return_outputs else loss
+        assert num_items_in_batch is not None and not return_outputs
+        batch = TreeBatch(**inputs).to(self.args.device)  # type: ignore[arg-type]
+        inner = self.accelerator.unwrap_model(model)
+        loss = tree_loss(model, batch, plain_head=self.plain_head, inner=inner)
+        return loss / num_items_in_batch * self.args.world_size
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The dev metric, greater is better; there is no other evaluation during training."""
@@ -240,7 +240,7 @@ def train(
     """
     if not examples:
         raise DataError("No chain is left to train on: look at the selection's counts (`scotd report`).")
-    model, tokenizer = loaded.model, loaded.tokenizer
+    model = loaded.model
     longest = max(pack(example.prompt, example.branches).longest_path for example in examples)
     check_supported(model, longest)
     arguments = _arguments(config, folder, dtype, accumulation, dev_metric is not None and config.evaluations > 0)
@@ -249,10 +249,10 @@ def train(
     world = arguments.world_size
     steps = plan([len(example.branches) for example in examples], config, world * accumulation)
     _set_intervals(arguments, config, len(steps))
-    pad_token = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    data = MicroBatches(examples, steps, pad_token)
+    data = MicroBatches(examples, steps)
     trainer = TreeTrainer(
         dev_metric=dev_metric,
+        plain_head=head_is_plain(model),
         model=model,
         args=arguments,
         train_dataset=data,
@@ -264,7 +264,8 @@ def train(
         for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
             trainer.remove_callback(type(callback))
     model.config.use_cache = False
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
+    with attention_of(model, ATTENTION):
+        trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -290,6 +291,8 @@ def _arguments(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=dtype == torch.bfloat16,
+        activation_checkpointing=config.activation_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         use_cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
         eval_strategy="steps" if evaluates else "no",
         load_best_model_at_end=evaluates,

@@ -1,16 +1,23 @@
-"""Prefix + branches: one row that holds a prompt once and all its chains, exactly equal to separate sequences.
+"""A tree of chains as one training row: what chains share is held once, exactly equal to separate sequences.
 
-The idea of the project in one module. A row is laid out as
+The idea of the project in one module. The chains of a question share the question, and many share their first words
+too; equal chains are one path with the sum of their weights. A row is the trie of a prompt and its chains,
 
-    tokens     p0 p1 p2 | a0 a1 | b0 b1 b2
-    segment     0  0  0 |  1  1 |  2  2  2      -1 is padding
-    position    0  1  2 |  3  4 |  3  4  5      positions restart after the prompt
+    chains      P a b c     P a b d     P e            (P: the prompt's tokens)
+    row         p0 p1 p2 | a b | e ...                 what is only predicted (c, d: the ends) is no input at all
+    segments    0: p0 p1 p2      1: a b, after 0       a segment is a run of tokens without a fork
+    position    0  1  2 | 3 4                          a token's depth, as if its chain stood alone
 
-and a token sees the prompt and its own branch, nothing else. The hidden state at p2 predicts a0 *and* b0: it is kept
-once and gathered once per branch. The last token of a branch is only ever predicted, so it is not an input at all.
+and a token sees its ancestors and itself, nothing else. The hidden state at p2 predicts `a` *and* `e`, weighted by the
+chains that go there: a loss term is (source state, target token, weight).
 
-Three steps: `pack` (token ids -> `TreeRow`), `collate` (rows -> `TreeBatch`), `branch_loss` (logits -> loss).
-Shapes: B rows, S tokens in the longest row, K kept hidden states and L loss terms over the whole batch, V vocabulary.
+Three steps: `pack` (token ids -> `TreeRow`), `collate` (rows -> `TreeBatch`), then `forward.py` takes it through a
+model. All rows of a batch stand behind each other in one long row without padding; only attention works on padded
+`Block`s, each some segments of similar length against their whole paths. Its cost follows prompt + branches, not their
+product.
+
+Shapes: T tokens and L loss terms over the whole batch, K states that predict something; in a block n segments, Q
+tokens in the longest of them and P in the longest path.
 
 Related work shares prefixes for reinforcement learning (Prefix Grouper, arXiv 2506.05433); distillation wants it more,
 because every question carries N chains (paper 2).
@@ -18,15 +25,16 @@ because every question carries N chains (paper 2).
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scotd.errors import ModelError
 
-PADDING = -1
-PROMPT = 0
+BLOCK_COST = 20_000  # of one more block, in query x key pairs: about what a call of the attention kernel costs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +46,25 @@ class Branch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Tokens start..end - 1 of a row, one after the other on every path that goes through them."""
+
+    start: int
+    end: int
+    parent: int | None  # index of the segment that it goes on from, in the row
+
+
+@dataclass(frozen=True, kw_only=True)
 class TreeRow:
-    """One packed row, on plain lists. `keep` marks positions whose logits are needed; `sources` index into those."""
+    """One packed row, on plain lists. `sources` are positions in `tokens`; `prompt` and `branches` count."""
 
     tokens: tuple[int, ...]
-    segments: tuple[int, ...]
     positions: tuple[int, ...]
-    keep: tuple[bool, ...]
+    segments: tuple[Segment, ...]
     sources: tuple[int, ...]
     targets: tuple[int, ...]
     weights: tuple[float, ...]
+    prompt: int
     branches: int
 
     @property
@@ -57,141 +74,205 @@ class TreeRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TreeBatch:
-    """Rows as tensors, right-padded.
+class Block:
+    """Segments whose attention is computed together, padded to the longest.
 
-    tokens, positions: (B, S) int64. mask: (B, 1, S, S) bool, True where a query may look. keep: (B, S) bool.
-    sources, targets: (L,) int64; sources index the K kept states in row-major order. weights: (L,) float32.
+    queries: (n, Q) int64, tokens of the batch. keys: (n, P) int64, the tokens of their paths from the root on, so that
+    key j stands at position j. positions: (n, Q) int64. Padding queries stand at position 0, padding keys after the
+    path: nothing sees them.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    positions: Tensor
+
+    def visible(self, window: int | None = None) -> Tensor:
+        """Attention mask (n, 1, Q, P): True where a query sees a key; through a sliding window, the last `window`."""
+        key = torch.arange(self.keys.shape[1], device=self.keys.device)
+        query = self.positions[:, :, None]
+        mask = key <= query
+        if window is not None:
+            mask &= key > query - window
+        return mask[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeBatch:
+    """Rows behind each other.
+
+    tokens, positions: (T,) int64. blocks: attention, see `Block`. order: (T,) int64, where a token's result stands
+    among the blocks' results. kept: (K,) int64, the tokens whose states predict. sources, targets: (L,) int64; sources
+    index kept. weights: (L,) float32.
     """
 
     tokens: Tensor
     positions: Tensor
-    mask: Tensor
-    keep: Tensor
+    blocks: tuple[Block, ...]
+    order: Tensor
+    kept: Tensor
     sources: Tensor
     targets: Tensor
     weights: Tensor
+
+    def to(self, device: torch.device | str, **_: object) -> "TreeBatch":
+        """The same on a device."""
+        return replace(
+            self,
+            blocks=tuple(replace(block, **_moved(block, device)) for block in self.blocks),
+            **_moved(self, device),
+        )
+
+
+def _moved(held: object, device: torch.device | str) -> dict[str, Any]:
+    """The tensors among an object's fields, on a device."""
+    return {name: value.to(device) for name, value in vars(held).items() if isinstance(value, Tensor)}
+
+
+@dataclass
+class _Node:
+    """A token of the trie: what follows it, and the weight of the chains that go through it."""
+
+    weight: float = 0.0
+    children: "dict[int, _Node]" = field(default_factory=dict)
 
 
 def pack(prompt: Sequence[int], branches: Sequence[Branch]) -> TreeRow:
     """Lay a prompt and its branches out as one row. Both must hold at least one token."""
     assert prompt and branches and all(branch.tokens for branch in branches)
-    tokens, segments, positions = list(prompt), [PROMPT] * len(prompt), list(range(len(prompt)))
-    keep = [False] * (len(prompt) - 1) + [True]
+    root = _Node()
+    for branch in branches:
+        node = root
+        for token in branch.tokens:
+            node = node.children.setdefault(token, _Node())
+            node.weight += branch.weight
+    tokens, positions = list(prompt), list(range(len(prompt)))
+    bounds: list[list[int]] = [[0, len(prompt)]]
+    parents: list[int | None] = [None]
     sources: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
-    kept = 1  # the prompt's last state is kept state 0
-    for segment, branch in enumerate(branches, start=1):
-        inputs = branch.tokens[:-1]
-        tokens += inputs
-        segments += [segment] * len(inputs)
-        positions += range(len(prompt), len(prompt) + len(inputs))
-        keep += [True] * len(inputs)
-        sources += [0, *range(kept, kept + len(inputs))]
-        targets += branch.tokens
-        weights += [branch.weight] * len(branch.tokens)
-        kept += len(inputs)
+
+    def following(node: _Node, state: int, segment: int) -> list[tuple[_Node, int, int, int, bool]]:
+        """What comes after a token, the last first: (node, its token, the state before it, segment, is alone)."""
+        going_on = sum(bool(child.children) for child in node.children.values())
+        return [(child, token, state, segment, going_on == 1) for token, child in reversed(node.children.items())]
+
+    stack = following(root, len(prompt) - 1, 0)
+    while stack:
+        node, token, state, segment, alone = stack.pop()
+        sources.append(state)
+        targets.append(token)
+        weights.append(node.weight)
+        if not node.children:
+            continue
+        if not alone:
+            bounds.append([len(tokens), len(tokens)])
+            parents.append(segment)
+            segment = len(bounds) - 1
+        tokens.append(token)
+        positions.append(positions[state] + 1)
+        bounds[segment][1] += 1
+        stack += following(node, len(tokens) - 1, segment)
     return TreeRow(
         tokens=tuple(tokens),
-        segments=tuple(segments),
         positions=tuple(positions),
-        keep=tuple(keep),
+        segments=tuple(
+            Segment(start=start, end=end, parent=parent) for (start, end), parent in zip(bounds, parents, strict=True)
+        ),
         sources=tuple(sources),
         targets=tuple(targets),
         weights=tuple(weights),
+        prompt=len(prompt),
         branches=len(branches),
     )
 
 
-def unpack(row: TreeRow) -> tuple[list[int], list[Branch]]:
-    """Invert `pack`: the prompt's tokens and the branches, in order."""
-    prompt = [token for token, segment in zip(row.tokens, row.segments, strict=True) if segment == PROMPT]
-    branches: list[Branch] = []
-    start = 0
-    while start < len(row.sources):
-        end = start + 1
-        while end < len(row.sources) and row.sources[end] != 0:
-            end += 1
-        branches.append(Branch(tokens=row.targets[start:end], weight=row.weights[start]))
-        start = end
-    return prompt, branches
+def paths(row: TreeRow) -> list[list[int]]:
+    """For each segment the tokens on the way to its end, from the root on, as positions in the row."""
+    found: list[list[int]] = []
+    for segment in row.segments:  # a parent stands before its children
+        before = [] if segment.parent is None else found[segment.parent]
+        found.append([*before, *range(segment.start, segment.end)])
+    return found
 
 
-def visible(segments: Tensor) -> Tensor:
-    """Attention mask of packed rows: segments (B, S) -> (B, 1, S, S) bool, True where the query (dim 2) sees the key.
-
-    A token sees earlier tokens of the prompt and of its own branch. Padding sees itself only, so that no row of the
-    softmax is empty; nothing sees padding.
-    """
-    size = segments.shape[1]
-    query, key = segments[:, :, None], segments[:, None, :]
-    causal = torch.ones(size, size, dtype=torch.bool, device=segments.device).tril()
-    itself = torch.eye(size, dtype=torch.bool, device=segments.device)
-    same_path = (key == PROMPT) | (key == query)
-    mask = (causal & same_path & (key != PADDING) & (query != PADDING)) | itself
-    return mask[:, None]
-
-
-def collate(rows: Sequence[TreeRow], pad_token: int) -> TreeBatch:
-    """Pad rows on the right to the longest one and stack them. The loss terms of all rows are concatenated."""
-    size = max(len(row.tokens) for row in rows)
-
-    def padded(values: Sequence[int], fill: int) -> list[int]:
-        return [*values, *([fill] * (size - len(values)))]
-
-    segments = torch.tensor([padded(row.segments, PADDING) for row in rows])
+def collate(rows: Sequence[TreeRow]) -> TreeBatch:
+    """Put rows behind each other and their segments into blocks."""
+    starts = list(accumulate((len(row.tokens) for row in rows), initial=0))
+    pieces: list[tuple[range, list[int]]] = []  # a segment's tokens and its path, in the batch
     sources: list[int] = []
-    kept = 0
-    for row in rows:
-        sources += [kept + source for source in row.sources]
-        kept += sum(row.keep)
+    for row, start in zip(rows, starts, strict=False):
+        for segment, path in zip(row.segments, paths(row), strict=True):
+            pieces.append((range(start + segment.start, start + segment.end), [start + token for token in path]))
+        sources += [start + source for source in row.sources]
+    kept = sorted(set(sources))
+    place = {token: number for number, token in enumerate(kept)}
+    positions = [position for row in rows for position in row.positions]
+    blocks, order = _blocks(pieces, positions)
     return TreeBatch(
-        tokens=torch.tensor([padded(row.tokens, pad_token) for row in rows]),
-        positions=torch.tensor([padded(row.positions, 0) for row in rows]),
-        mask=visible(segments),
-        keep=torch.tensor([padded(row.keep, False) for row in rows], dtype=torch.bool),
-        sources=torch.tensor(sources),
+        tokens=torch.tensor([token for row in rows for token in row.tokens]),
+        positions=torch.tensor(positions),
+        blocks=blocks,
+        order=order,
+        kept=torch.tensor(kept),
+        sources=torch.tensor([place[source] for source in sources]),
         targets=torch.tensor([target for row in rows for target in row.targets]),
         weights=torch.tensor([weight for row in rows for weight in row.weights], dtype=torch.float32),
     )
 
 
-def model_inputs(batch: TreeBatch, attention: str, dtype: torch.dtype) -> dict[str, object]:
-    """Arguments for a transformers causal model's own forward; its logits come back as (K, V).
-
-    `attention` is the model's implementation: "sdpa" takes the boolean mask, "eager" adds one, so it gets 0 and -inf
-    (the finite minimum of `dtype`, since a softmax row is never empty).
-    """
-    mask = batch.mask
-    if attention == "eager":
-        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
-    return {
-        "input_ids": batch.tokens,
-        "position_ids": batch.positions,
-        "attention_mask": mask,
-        "logits_to_keep": batch.keep,
-        "use_cache": False,
-    }
-
-
-def branch_loss(logits: Tensor, batch: TreeBatch) -> Tensor:
-    """Weighted sum over branch tokens of -log p(token), in float32 or better; not divided by anything.
-
-    logits: (K, V) at the kept positions. Returns a scalar. The caller divides by the total weight of the whole
-    optimizer step, so that accumulation and several processes equal one big batch (paper 2, step 4).
-    """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    normaliser = wide.logsumexp(dim=-1)  # once per kept state, though the prompt's last state serves every branch
-    losses = normaliser[batch.sources] - wide[batch.sources, batch.targets]
-    return (losses * batch.weights.to(losses.dtype)).sum()
+def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int]) -> tuple[tuple[Block, ...], Tensor]:
+    """Cut the segments, sorted by length, into blocks of least cost; and where each token's result will stand."""
+    pieces = sorted(pieces, key=lambda piece: (len(piece[0]), len(piece[1]), piece[0].start))
+    blocks: list[Block] = []
+    order = [0] * len(positions)
+    done = 0
+    for start, end in _cuts([(len(tokens), len(path)) for tokens, path in pieces]):
+        group = pieces[start:end]
+        longest = len(group[-1][0])
+        longest_path = max(len(path) for _, path in group)
+        for number, (tokens, _) in enumerate(group):
+            for offset, token in enumerate(tokens):
+                order[token] = done + number * longest + offset
+        done += len(group) * longest
+        blocks.append(
+            Block(
+                queries=torch.tensor([[*tokens, *([tokens[0]] * (longest - len(tokens)))] for tokens, _ in group]),
+                keys=torch.tensor([[*path, *([path[0]] * (longest_path - len(path)))] for _, path in group]),
+                positions=torch.tensor(
+                    [[*(positions[token] for token in tokens), *([0] * (longest - len(tokens)))] for tokens, _ in group]
+                ),
+            )
+        )
+    return tuple(blocks), torch.tensor(order)
 
 
-def check_supported(model: torch.nn.Module, longest_path: int, remedy: str = "set training.max_length") -> None:
+def _cuts(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Cut sizes (queries, keys), ascending in queries, into groups of least padded area; groups cost too."""
+    best: list[tuple[int, int]] = [(0, 0)]  # for the first `end` sizes: least cost, and where the last group starts
+    for end in range(1, len(sizes) + 1):
+        widest, found = 0, (0, 0)
+        for start in range(end - 1, -1, -1):
+            widest = max(widest, sizes[start][1])
+            area = (end - start) * sizes[end - 1][0] * widest
+            cost = best[start][0] + area + BLOCK_COST
+            if start == end - 1 or cost < found[0]:
+                found = (cost, start)
+        best.append(found)
+    cuts: list[tuple[int, int]] = []
+    end = len(sizes)
+    while end:
+        start = best[end][1]
+        cuts.append((start, end))
+        end = start
+    return cuts[::-1]
+
+
+def check_supported(model: Any, longest_path: int, remedy: str = "set training.max_length") -> None:
     """Refuse a model whose forward cannot take a tree exactly. Raises ModelError saying why, with the remedy.
 
-    Full attention takes the mask as it is. A sliding window is harmless while no path is longer than it; recurrent,
-    chunked or position-free layers are not.
+    Attention must go through transformers' attention interface, over all tokens or a sliding window; recurrent, chunked
+    or position-free layers cannot hold a tree.
     """
     config = model.config
     name = type(model).__name__

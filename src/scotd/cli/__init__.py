@@ -77,7 +77,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character is no error
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="scotd", standalone_mode=False)
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         _stop(STOPPED, 130)

@@ -6,7 +6,6 @@ are parted by "|".
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
@@ -21,23 +20,46 @@ NEWLINE = "⏎"
 
 
 def row_lines(row: "TreeRow", tokenizer: Tokenizer) -> Iterator[str]:
-    """Lines of one row: the prompt, then every branch with the position that its first token is predicted from."""
-    kept = [position for position, keep in enumerate(row.keep) if keep]
-    starts = [number for number, source in enumerate(row.sources) if kept[source] < row.segments.count(0)]
-    prompt = [token for token, segment in zip(row.tokens, row.segments, strict=True) if segment == 0]
-    yield f"prompt: {len(prompt)} tokens without loss, computed once for {_counted(len(starts), 'branch', 'branches')}"
-    yield _marked(prompt, tokenizer, loss=False)
-    for number, (start, end) in enumerate(pairwise([*starts, len(row.sources)]), 1):
+    """Lines of one row: the prompt, then every run of tokens with what its first is predicted from."""
+    chains = _counted(row.branches, "chain", "chains")
+    yield f"prompt: {row.prompt} tokens without loss, computed once for {chains}"
+    yield _marked(row.tokens[: row.prompt], tokenizer, loss=False)
+    for number, (start, end) in enumerate(_runs(row), 1):
         targets = row.targets[start:end]
-        origin = kept[row.sources[start]]
+        origin = row.sources[start]
         before, _ = pieces(tokenizer, [row.tokens[origin]])[0]
-        weight = "" if row.weights[start] == 1 else f", weight {row.weights[start]:g}"
+        where = "the prompt's last token" if origin == row.prompt - 1 else "token"
+        weight = "" if row.weights[start] == 1 else f", weight {row.weights[start]:g} (of all chains that begin so)"
         yield ""
         yield (
-            f"branch {number}: {len(targets)} tokens with loss{weight}; the first is predicted from the prompt's last "
-            f"token '{_visible(before)}' (position {origin}), each other from the one before it"
+            f"branch {number}: {_counted(len(targets), 'token', 'tokens')} with loss{weight}; the first is predicted "
+            f"from {where} '{_visible(before)}' (position {row.positions[origin]}), each other from the one before it"
         )
         yield _marked(targets, tokenizer, loss=True)
+
+
+def _runs(row: "TreeRow") -> Iterator[tuple[int, int]]:
+    """Cut the loss terms where a term does not go on from the one before it, or weighs otherwise."""
+    start = 0
+    for term in range(1, len(row.targets) + 1):
+        if term < len(row.targets):
+            source = row.sources[term]
+            goes_on = source >= row.prompt and row.sources[term - 1] == _before(row, source)
+            goes_on = goes_on and row.tokens[source] == row.targets[term - 1]
+            if goes_on and row.weights[term] == row.weights[term - 1]:
+                continue
+        yield start, term
+        start = term
+
+
+def _before(row: "TreeRow", token: int) -> int:
+    """Position in the row of the token that stands before one on its path."""
+    for segment in row.segments:
+        if segment.start < token < segment.end:
+            return token - 1
+        if token == segment.start and segment.parent is not None:
+            return row.segments[segment.parent].end - 1
+    raise AssertionError("the first token of a row is predicted from nothing")
 
 
 def _marked(tokens: Sequence[int], tokenizer: Tokenizer, *, loss: bool) -> str:

@@ -187,13 +187,13 @@ def _verdict(answer: str | None, gold: str | None) -> str:
 def _chains(plan: "Plan", question: "Question", *, greedy: bool) -> tuple[Sequence["Chain"], str]:
     """The question's chains by the experiment's teacher, and the corpus as it is named to the user."""
     from scotd.corpus import Corpus
-    from scotd.experiment.run import teacher_name
+    from scotd.teachers import teacher_name
 
     path = plan.corpus_path
     if not path.is_file():
         return (), f"the corpus (not made yet: {path})"
     with Corpus.open(path, "ro") as corpus:
-        found = corpus.chains(question_keys=[question.key], teacher=teacher_name(plan.experiment))
+        found = corpus.chains(question_keys=[question.key], teacher=teacher_name(plan.experiment.teacher))
         return [chain for chain in found if (chain.sampling.temperature == 0) == greedy], str(path)
 
 

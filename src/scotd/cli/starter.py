@@ -110,6 +110,7 @@ training:
   # max_length: @training.max_length ## tokens of question and chain; longer chains are left out and counted
   # precision: @training.precision ## auto, bfloat16 or float32 (weights are float32 always)
   # accumulation: @training.accumulation ## parts that a step is computed in, to save memory
+  # activation_checkpointing: @training.activation_checkpointing ## computes twice, to save memory
   # evaluations: @training.evaluations ## on the dev split, where there is one: the best checkpoint stays
   # checkpoints: @training.checkpoints ## to resume from, where there is no dev split
   # seed: @training.seed

@@ -18,6 +18,7 @@ from scotd.tasks.exemplars import (
     without_exemplars,
 )
 from scotd.tasks.limits import require_splits
+from scotd.teachers import teacher_name
 from scotd.teachers.sampling import Want
 from scotd.types import Decoding, Exemplar, Prompt, Question, SamplingParams, Target
 
@@ -167,8 +168,7 @@ def describe(plan: Plan) -> list[str]:
     lines = [
         f"{len(plan.train)} training questions of '{experiment.questions.task}'"
         + (f" ({plan.exemplars_left_out} exemplars left out)" if plan.exemplars_left_out else ""),
-        f"teacher {experiment.teacher.kind}:{experiment.teacher.name or experiment.teacher.model}, "
-        f"{len(plan.exemplars)} exemplars, {chains} chains wanted in all",
+        f"teacher {teacher_name(experiment.teacher)}, {len(plan.exemplars)} exemplars, {chains} chains wanted in all",
     ]
     for name, student in experiment.students.items():
         targets = Counter(split for split in plan.evaluated for _ in plan.decodings(name, split))

@@ -20,11 +20,13 @@ from scotd.experiment.record import RunFolder, git_state
 from scotd.models import resolve
 from scotd.progress import Tracker, track
 from scotd.select import select
-from scotd.teachers import Teacher
+from scotd.teachers import Teacher, teacher_name
 from scotd.teachers.sampling import SampleReport, sample
 from scotd.types import Chain, Question, SamplingParams, Target
 
 STAGES = ("sample", "select", "train", "evaluate")
+
+_MODELS = ("student", "model")  # keys of the file that hold a model's name or path
 
 Say = Callable[[str], None]
 
@@ -105,12 +107,6 @@ def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
     return LocalTeacher(config, files, progress)
 
 
-def teacher_name(experiment: Experiment) -> str:
-    """Name of the teacher in chains' identities, known without loading it."""
-    config = experiment.teacher
-    return config.name or f"{config.kind}:{config.model}"
-
-
 def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, progress: Tracker) -> dict[str, object]:
     """Ask for what is missing; returns the funnel of the chains, which is in the run folder too."""
     experiment = plan.experiment
@@ -120,19 +116,22 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
             if not shipped.is_file():
                 raise DataError(f"import_chains: {shipped}: no such file. Remove the setting, or use --fresh.")
             say(f"chains from {shipped}: {import_parquet(corpus, shipped)}")
-        name = teacher_name(experiment)
+        name = teacher_name(experiment.teacher)
         if experiment.teacher.kind == "imported":
             record.skipped = True
         else:
             wants = plan.wants()
             missing = _missing(plan, corpus, name)
             if missing:
-                report = sample(
-                    corpus, build_teacher(experiment, progress), wants, seed=experiment.sampling.seed, progress=progress
-                )
-                record.tokens = report.completion_tokens
-                record.counts = _with_earlier(report, folder.counts("sample"))
-                _tell(report, say)
+                earlier = folder.counts("sample")
+
+                def ended(report: SampleReport) -> None:  # of an interrupted sitting too
+                    record.tokens = report.completion_tokens
+                    record.counts = _with_earlier(report, earlier)
+
+                teacher = build_teacher(experiment, progress)
+                seed = experiment.sampling.seed
+                _tell(sample(corpus, teacher, wants, seed=seed, progress=progress, ended=ended), say)
             else:
                 record.skipped = True
                 say(f"sample: all {sum(want.n for want in wants)} chains are in {plan.corpus_path}")
@@ -144,7 +143,7 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
 def _with_earlier(report: SampleReport, earlier: Mapping[str, Any]) -> dict[str, object]:
     """Counts over all sittings, as seconds and tokens are."""
     return {
-        "asked": earlier.get("asked", 0) + report.asked,
+        "asked": earlier.get("asked", 0) + report.sent,
         "received": earlier.get("received", 0) + report.received,
         "failed": dict(Counter(earlier.get("failed", {})) + Counter(report.failed)),
     }
@@ -183,7 +182,7 @@ def chains_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> list[Chain]:
     n = 1 if greedy else experiment.sampling.chains_per_question
     sampling: SamplingParams | None = plan.greedy_sampling if greedy else plan.sampling
     found = corpus.chains(
-        teacher=teacher_name(experiment),
+        teacher=teacher_name(experiment.teacher),
         sampling=None if imported else sampling,
         question_keys=[question.key for question in plan.train],
         prompt_ids=None if imported else [prompt.id for prompt in plan.teacher_prompts.values()],
@@ -274,7 +273,12 @@ def _portable(value: Any) -> Any:
     if isinstance(value, Path):
         return value.name
     if isinstance(value, dict):
-        return {key: _portable(held) for key, held in value.items()}
+        return {
+            key: Path(held).name
+            if key in _MODELS and isinstance(held, str) and Path(held).is_absolute()
+            else _portable(held)
+            for key, held in value.items()
+        }
     return [_portable(held) for held in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -23,10 +23,12 @@ from scotd.experiment.examples import Examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
 from scotd.experiment.run import Cell, Say
-from scotd.models import ModelFiles, resolve
+from scotd.models import ModelFiles, durable_name, resolve
 from scotd.progress import Progress, Tracker
-from scotd.student import load, save, training_record
+from scotd.student import load, save, training_record, write_training_record
+from scotd.tokens import encode_prompt
 from scotd.train import tokenize, train
+from scotd.tree import check_supported
 from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
 
 
@@ -48,10 +50,11 @@ def train_stage(
 ) -> list[Student]:
     """Train what is not trained yet, in the file's order."""
     students: list[Student] = []
+    fits = False
     for name, config in plan.experiment.students.items():
         base = resolve(config.model or plan.experiment.student, progress=progress)
         if config.target is Target.UNDISTILLED:
-            students.append(Student(name=name, files=base, fingerprint=digest([base.reference, _weights(base)])))
+            students.append(Student(name=name, files=base, fingerprint=digest(_start(base))))
             continue
         settings = plan.experiment.training_of(name)
         made = trainings[name]
@@ -61,11 +64,16 @@ def train_stage(
             before = training_record(path)
             if before is not None and before["fingerprint"] == fingerprint:
                 record.skipped = True
-                trained = before
+                trained = before | Asking.of(plan.experiment, name, plan.train).to_json()  # decides no weights
+                if trained != before:
+                    write_training_record(path, trained)
                 say(f"train: {name}: done before")
             else:
                 if before is not None:
                     say(f"train: {name}: chains or settings changed; the student trained before is kept beside it")
+                if not fits:
+                    _check_fits(plan, progress)
+                    fits = True
                 trained = _train(
                     plan,
                     name,
@@ -85,6 +93,23 @@ def train_stage(
         files = resolve(str(path))
         students.append(Student(name=name, files=files, fingerprint=fingerprint, chains=trained["chains"]))
     return students
+
+
+def _check_fits(plan: Plan, progress: Tracker) -> None:
+    """Refuse undistilled students whose few-shot prompts are too long for them, before the others take hours."""
+    for name, config in plan.experiment.students.items():
+        if config.target is not Target.UNDISTILLED:
+            continue
+        base = resolve(config.model or plan.experiment.student, progress=progress)
+        loaded = load(base, dtype=torch.float32, device=torch.device("cpu"), progress=progress)
+        needed = 0
+        for split, questions in plan.evaluated.items():
+            caps = [decoding.sampling.max_tokens for decoding in plan.decodings(name, split).values()]
+            prompts = (encode_prompt(loaded.tokenizer, plan.prompt_for(name, question)) for question in questions)
+            needed = max(needed, max(map(len, prompts)) + max(caps)) if caps else needed
+        check_supported(
+            loaded.model, needed, f"shorten the exemplars, or set students.{name}.max_tokens, to bring both"
+        )
 
 
 def _train(
@@ -133,7 +158,7 @@ def _train(
     record: dict[str, Any] = {
         "fingerprint": fingerprint,
         "scotd": __version__,
-        "student": base.reference,
+        "student": durable_name(base.reference),
         "student_sha256": base.sha256,
         "student_dequantised": base.dequantised,
         "target": plan.experiment.students[name].target,
@@ -296,18 +321,13 @@ def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, set
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]
-    return digest([base.reference, _weights(base), targets, counted, dtype, picking if dev else None])
+    return digest([*_start(base), targets, counted, dtype, picking if dev else None])
 
 
-def _weights(files: ModelFiles) -> str:
-    """What tells one set of weights from another: a digest, or names, sizes and times of a folder's files; a hub id
-    stands for itself."""
-    if files.sha256 is not None:
-        return files.sha256
-    if files.path is None:
-        return files.reference
-    listed = sorted(path for path in files.path.iterdir() if path.is_file())
-    return digest([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in listed])
+def _start(files: ModelFiles) -> list[str]:
+    """What tells one set of starting weights from another; a hub id stands for itself."""
+    name = durable_name(files.reference)
+    return [name, files.sha256 or name]
 
 
 def _prediction_key(plan: Plan, student: Student, decoding: Decoding, questions: Sequence[Question]) -> str:

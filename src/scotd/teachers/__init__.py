@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from scotd.config import TeacherConfig
+from scotd.models import durable_name
 from scotd.types import Completion, Prompt, SamplingParams, Usage
 
 FATAL = "ended the run"  # kind of the error of an ask whose failure is then raised
@@ -53,6 +55,20 @@ class Outcome:
     def __post_init__(self) -> None:
         assert len(self.completions) <= len(self.ask.indices), self
         assert self.error is None or self.error.strip(), self
+
+
+def teacher_name(config: TeacherConfig) -> str:
+    """The teacher's part in its chains' identities, known without loading it or asking it anything.
+
+    `teacher.name` where it is given. By default a server's model is taken to be the same model wherever it is served:
+    a restart under another address must not pay for every chain again. Give names where two servers call different
+    models alike. A text continued and a text wrapped in a chat message are asked differently, so the endpoint counts.
+    """
+    if config.name is not None:
+        return config.name
+    if config.kind == "openai":
+        return f"openai:{config.model}" + (" completions" if config.endpoint == "completions" else "")
+    return f"{config.kind}:{durable_name(config.model)}"
 
 
 class Teacher(Protocol):

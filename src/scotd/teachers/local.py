@@ -15,7 +15,7 @@ from scotd.device import compute_dtype, pick_device
 from scotd.models import ModelFiles
 from scotd.progress import Tracker, silent
 from scotd.student import Stored, load
-from scotd.teachers import Ask, Outcome
+from scotd.teachers import Ask, Outcome, teacher_name
 from scotd.tokens import encode_prompt
 from scotd.types import Usage
 
@@ -27,11 +27,12 @@ class LocalTeacher:
         self.config = config
         self.files = files
         self.progress = progress
+        self._name = teacher_name(config)
         self._decoder: Decoder | None = None
 
     @property
     def name(self) -> str:
-        return self.config.name or f"local:{self.files.reference}"
+        return self._name
 
     @property
     def batch(self) -> int:

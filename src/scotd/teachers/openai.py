@@ -28,7 +28,7 @@ import httpx
 
 from scotd.config import TeacherConfig
 from scotd.errors import ConfigError, TeacherError
-from scotd.teachers import FATAL, Ask, Outcome
+from scotd.teachers import FATAL, Ask, Outcome, teacher_name
 from scotd.teachers.openai_http import Endpoint, GaveUpError, Patience, RefusedError
 from scotd.teachers.openai_replies import Extra, MalformedError, read_reply, refused_extra, stated_cap
 from scotd.types import Completion, Message, Prompt, Usage
@@ -69,7 +69,7 @@ class OpenAITeacher:
 
     @property
     def name(self) -> str:
-        return self._config.name or f"openai:{self._config.model}"
+        return teacher_name(self._config)
 
     @property
     def batch(self) -> int:

@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -50,7 +50,8 @@ class Want:
 class SampleReport:
     """What a run of the loop did. All counts are of chains unless they say otherwise.
 
-    wanted = already_there + asked, and asked = received + missing. `failed` counts requests by kind of error, `notes`
+    wanted = already_there + asked, and asked = received + missing; `sent` is less than asked where the run was
+    interrupted. `failed` counts requests by kind of error, `notes`
     the teacher's remarks. Tokens are as the server counted them; `requests_without_usage` did not say.
     `unaccounted_before` counts this teacher's requests whose outcome an earlier run never learnt: they may have cost.
     """
@@ -58,6 +59,7 @@ class SampleReport:
     wanted: int
     already_there: int
     asked: int
+    sent: int
     received: int
     requests: int
     failed: dict[str, int]
@@ -75,13 +77,19 @@ class SampleReport:
 
 
 def sample(
-    corpus: store.Corpus, teacher: Teacher, wants: Iterable[Want], *, seed: int = 0, progress: Tracker = track
+    corpus: store.Corpus,
+    teacher: Teacher,
+    wants: Iterable[Want],
+    *,
+    seed: int = 0,
+    progress: Tracker = track,
+    ended: Callable[[SampleReport], None] | None = None,
 ) -> SampleReport:
     """Ask the teacher for every chain of the wants that the corpus lacks, and store what comes.
 
     The questions are in the corpus already; prompts are added here. A question may be wanted once for each prompt and
     sampling. Raises TeacherError where the teacher is beyond use, KeyboardInterrupt after Ctrl-C; by then everything
-    that came is committed.
+    that came is committed, and `ended` was given the report of what was done all the same.
     """
     started = time.monotonic()
     wants = list(wants)
@@ -107,22 +115,26 @@ def sample(
                 outcomes.close()  # whatever it has under way ends here, not when it is collected
             journal.close()
             corpus.flush()
+            report = SampleReport(
+                wanted=sum(want.n for want in wants),
+                already_there=sum(want.n for want in wants) - asked,
+                asked=asked,
+                sent=journal.handed_out,
+                received=tally.received,
+                requests=tally.requests,
+                failed=dict(tally.failed),
+                notes=dict(tally.notes),
+                prompt_tokens=tally.prompt_tokens,
+                completion_tokens=tally.completion_tokens,
+                requests_without_usage=tally.requests_without_usage,
+                unaccounted_before=len(unaccounted),
+                seconds=time.monotonic() - started,
+            )
+            if ended is not None:
+                ended(report)
     if journal.stopping.is_set():
         raise KeyboardInterrupt
-    return SampleReport(
-        wanted=sum(want.n for want in wants),
-        already_there=sum(want.n for want in wants) - asked,
-        asked=asked,
-        received=tally.received,
-        requests=tally.requests,
-        failed=dict(tally.failed),
-        notes=dict(tally.notes),
-        prompt_tokens=tally.prompt_tokens,
-        completion_tokens=tally.completion_tokens,
-        requests_without_usage=tally.requests_without_usage,
-        unaccounted_before=len(unaccounted),
-        seconds=time.monotonic() - started,
-    )
+    return report
 
 
 def _lacking(corpus: store.Corpus, teacher: str, wants: Sequence[Want]) -> list[tuple[Want, tuple[int, ...]]]:
@@ -151,6 +163,7 @@ class _Journal:
     def __post_init__(self) -> None:
         self._begun: dict[Ask, int] = {}  # journaled, not handed out
         self._sent: dict[Ask, int] = {}  # handed out, no outcome
+        self.handed_out = 0  # chains
 
     def asks(self) -> Iterator[Ask]:
         """Asks in order, journaled `teacher.batch` at a time; ends early when stopping."""
@@ -161,6 +174,7 @@ class _Journal:
                 if self.stopping.is_set():
                     return
                 self._sent[ask] = self._begun.pop(ask)
+                self.handed_out += len(ask.indices)
                 yield ask
 
     def settle(self, ask: Ask) -> int:

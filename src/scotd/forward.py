@@ -1,0 +1,275 @@
+"""A batch of trees through a transformers model: attention over blocks, the loss without its logits.
+
+    with tree_attention(model):
+        loss = tree_loss(model, batch)
+
+Both go through the model's own forward, so that wrappers (DDP, FSDP, gradient checkpointing) see what they expect: the
+attention through transformers' attention interface, the loss in the place of the output head. Logits of a whole batch
+in float32 would be the largest thing in memory; `ChunkedLoss` makes some rows of them at a time and forms their
+gradient in the same pass. A model that changes its logits after the head (soft-capping, scaling) is noticed by
+`head_is_plain` and gets its logits whole.
+
+Shapes as in `tree.py`; H query heads, G key-value heads, D head size, E hidden size, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from scotd.errors import ModelError
+from scotd.tree import Block, TreeBatch
+
+ATTENTION = "scotd_tree"
+PLAIN_KEYS = 512  # longer paths take torch's own attention kernel
+CHUNK_BYTES = 64 << 20  # of float32 logits at a time
+
+
+def block_attention(  # noqa: PLR0917 - the signature is transformers'
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    tree: TreeBatch | None = None,
+    sliding_window: int | None = None,
+    **options: object,
+) -> tuple[Tensor, None]:
+    """Attention of every token over its ancestors and itself.
+
+    query (1, H, T, D); key, value (1, G, T, D). Returns (1, T, H, D), as transformers' attention functions do.
+    """
+    refuse_unknown(module, options)
+    assert tree is not None and query.shape[0] == 1, "a tree batch is one row"
+    heads, groups, size = query.shape[1], key.shape[1], query.shape[3]
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    queries, keys, values = (states[0].to(dtype).transpose(0, 1).flatten(1) for states in (query, key, value))
+    results = [
+        _attend(
+            _gather(queries, block.queries, heads),
+            _gather(keys, block.keys, groups),
+            _gather(values, block.keys, groups),
+            block=block,
+            scaling=size**-0.5 if scaling is None else scaling,
+            window=sliding_window,
+        )
+        for block in tree.blocks
+    ]
+    return torch.cat(results).index_select(0, tree.order).view(1, -1, heads, values.shape[1] // groups), None
+
+
+def _gather(states: Tensor, index: Tensor, heads: int) -> Tensor:
+    """Rows of (T, heads x D) by an index (n, Q) -> (n, heads, Q, D)."""
+    return states.index_select(0, index.flatten()).view(*index.shape, heads, -1).transpose(1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, block: Block, scaling: float, window: int | None) -> Tensor:
+    """One block: (n, H, Q, D) over (n, G, P, D) -> (n x Q, H x D).
+
+    On a CPU short paths go through plain matrix products: torch's fused kernel is made for long sequences and takes
+    three times as long at these sizes. Elsewhere, and for long paths, whose scores would fill memory, it is the better.
+    """
+    mask = block.visible(window)
+    if query.device.type == "cpu" and key.shape[2] <= PLAIN_KEYS:
+        out: Tensor = PlainAttention.apply(query, key, value, mask, scaling)
+    else:
+        grouped = query.shape[1] != key.shape[1]
+        out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+    return out.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+class PlainAttention(torch.autograd.Function):
+    """Masked attention as matrix products, the query heads of a group side by side. It keeps the weights, not the
+    scores: query (n, H, Q, D), key and value (n, G, P, D), mask (n, 1, Q, P) bool -> (n, H, Q, D)."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd's positional signature
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float
+    ) -> Tensor:
+        rows, heads, queries, _ = query.shape
+        groups = key.shape[1]
+        grouped = query.reshape(rows, groups, -1, query.shape[3])
+        scores = (grouped @ key.transpose(2, 3)).view(rows, heads, queries, -1)
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        scores = scores.to(wide).mul_(scaling).masked_fill_(~mask, -torch.inf)
+        weights = scores.softmax(dim=-1).to(query.dtype).view(rows, groups, -1, key.shape[2])
+        out = weights @ value
+        ctx.save_for_backward(grouped, key, value, weights, out)
+        ctx.scaling = scaling
+        return out.view(rows, heads, queries, -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, weights, out = ctx.saved_tensors
+        shape = gradient.shape[:-1]
+        gradient = gradient.reshape(out.shape)
+        for_value = weights.transpose(2, 3) @ gradient
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        inner = (gradient @ value.transpose(2, 3)).to(wide)
+        inner -= (gradient.to(wide) * out.to(wide)).sum(dim=-1, keepdim=True)
+        inner = inner.mul_(weights).mul_(ctx.scaling).to(query.dtype)
+        for_query = (inner @ key).view(*shape, -1)
+        for_key = inner.transpose(2, 3) @ query
+        return for_query, for_key, for_value, None, None
+
+
+def refuse_unknown(module: torch.nn.Module, options: dict[str, object]) -> None:
+    """Raise ModelError where a layer wants its attention changed in a way that is not done here."""
+    unknown = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if unknown:
+        raise ModelError(
+            f"{type(module).__name__} attends with {unknown[0]}, which a tree of chains cannot do exactly."
+        )
+
+
+AttentionInterface.register(ATTENTION, block_attention)
+
+
+@contextmanager
+def attention_of(model: Any, implementation: str) -> Iterator[None]:
+    """Switch a model to an attention implementation, and back."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """-log p(target), weighted and summed over the loss terms, from the states before the head.
+
+    Takes states (K, E), the head's weight (V, E) and bias (V,) or None, then sources, targets, weights (L,) and the
+    rows in a chunk. The head's product is computed in the states' dtype, the rest in float32 or better. Gradients are
+    formed in the forward pass, as a chunk's logits are at hand: backward only scales them.
+    """
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd's positional signature
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        sources: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        chunk: int,
+    ) -> Tensor:
+        wide = torch.float64 if states.dtype == torch.float64 else torch.float32
+        head, add = weight.to(states.dtype), None if bias is None else bias.to(states.dtype)
+        wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        for_states = torch.empty_like(states) if wants_states else None
+        for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if wants_weight else None
+        for_bias = (
+            torch.zeros(bias.shape, dtype=wide, device=weight.device) if bias is not None and wants_bias else None
+        )
+        by_source = sources.argsort(stable=True)
+        sources, targets, weights = sources[by_source], targets[by_source], weights[by_source].to(wide)
+        mass = torch.zeros(len(states), dtype=wide, device=states.device).index_add_(0, sources, weights)
+        bounds = torch.searchsorted(sources, torch.arange(0, len(states) + chunk, chunk, device=states.device)).tolist()
+        total = torch.zeros((), dtype=wide, device=states.device)
+        for number, start in enumerate(range(0, len(states), chunk)):
+            rows = states[start : start + chunk]
+            terms = slice(bounds[number], bounds[number + 1])
+            source, target, share = sources[terms] - start, targets[terms], weights[terms]
+            logits = linear(rows, head, add).to(wide)
+            normaliser = logits.logsumexp(dim=-1)
+            total += (share * (normaliser[source] - logits[source, target])).sum()
+            gradient = logits.sub_(normaliser[:, None]).exp_().mul_(mass[start : start + chunk, None])
+            gradient.index_put_((source, target), -share, accumulate=True)
+            narrow = gradient.to(states.dtype)
+            if for_states is not None:
+                torch.mm(narrow, head, out=for_states[start : start + chunk])
+            if for_weight is not None:
+                for_weight += narrow.T @ rows
+            if for_bias is not None:
+                for_bias += gradient.sum(dim=0)
+        ctx.save_for_backward(for_states, for_weight, for_bias)
+        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias = ctx.saved_tensors
+        return (
+            None if states is None else states * scale,
+            None if weight is None else (weight.mul_(scale)).to(ctx.dtypes[0]),
+            None if bias is None else (bias * scale).to(ctx.dtypes[1]),
+            *[None] * 4,
+        )
+
+
+def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = None) -> Tensor:
+    """Weighted sum over the loss terms of -log p(token), in float32 or better; not divided by anything.
+
+    `model` may be wrapped (DDP, FSDP); `inner` is then the model itself. The caller divides by the total weight of the
+    whole optimizer step, so that accumulation and several processes equal one big batch (paper 2, step 4).
+    """
+    inputs = {
+        "input_ids": batch.tokens[None],
+        "position_ids": batch.positions[None],
+        "attention_mask": None,
+        "logits_to_keep": batch.kept,
+        "use_cache": False,
+        "tree": batch,
+    }
+    if not plain_head:
+        return logits_loss(model(**inputs).logits[0], batch)
+    with _loss_in_the_head((inner or model).get_output_embeddings(), batch):
+        loss: Tensor = model(**inputs).logits
+    return loss
+
+
+def logits_loss(logits: Tensor, batch: TreeBatch) -> Tensor:
+    """The same loss from the logits (K, V) of the kept tokens."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    normaliser = wide.logsumexp(dim=-1)  # once per kept state, though one state may predict several tokens
+    losses = normaliser[batch.sources] - wide[batch.sources, batch.targets]
+    return (losses * batch.weights.to(losses.dtype)).sum()
+
+
+@contextmanager
+def _loss_in_the_head(head: Any, batch: TreeBatch) -> Iterator[None]:
+    """Let the head return the loss in the place of logits."""
+
+    def loss(states: Tensor) -> Tensor:
+        flat = states.flatten(0, -2)
+        if torch.is_autocast_enabled(flat.device.type):
+            flat = flat.to(torch.get_autocast_dtype(flat.device.type))
+        chunk = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
+        with torch.autocast(flat.device.type, enabled=False):
+            found: Tensor = ChunkedLoss.apply(
+                flat, head.weight, head.bias, batch.sources, batch.targets, batch.weights, chunk
+            )
+        return found
+
+    head.forward = loss
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+@torch.no_grad()
+def head_is_plain(model: Any) -> bool:
+    """Whether a model's logits are what its linear head gives: found out by giving it some tokens.
+
+    States of zero (a padding token's) would pass through any function that keeps zero: that is no answer.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear:
+        return False
+    given: list[Tensor] = []
+    hook = head.register_forward_hook(lambda _module, _inputs, out: given.append(out))
+    try:
+        tokens = torch.arange(1, 9, device=head.weight.device)[None] % head.weight.shape[0]
+        logits = model(input_ids=tokens, use_cache=False).logits
+    finally:
+        hook.remove()
+    return len(given) == 1 and bool(given[0].any()) and torch.equal(given[0], logits)
