@@ -42,7 +42,7 @@ check: $(STAMP)
 	$(VENV)/bin/lint-imports
 
 bench: $(STAMP)
-	$(VENV)/bin/python bench/train_trees.py $(ARGS)
+	$(VENV)/bin/python bench/train.py $(ARGS)
 
 # pip stays in .venv: fetching model files needs it (model_fetch.py).
 $(STAMP): pyproject.toml constraints.txt

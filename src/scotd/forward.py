@@ -179,9 +179,12 @@ class ChunkedLoss(torch.autograd.Function):
             terms = slice(bounds[number], bounds[number + 1])
             source, target, share = sources[terms] - start, targets[terms], weights[terms]
             logits = linear(rows, head, add).to(wide)
-            normaliser = logits.logsumexp(dim=-1)
-            total += (share * (normaliser[source] - logits[source, target])).sum()
-            gradient = logits.sub_(normaliser[:, None]).exp_().mul_(mass[start : start + chunk, None])
+            greatest = logits.amax(dim=-1, keepdim=True)
+            chosen = logits[source, target]
+            exponentials = logits.sub_(greatest).exp_()  # one pass serves the loss and its gradient
+            sums = exponentials.sum(dim=-1, keepdim=True)
+            total += (share * ((greatest + sums.log())[source, 0] - chosen)).sum()
+            gradient = exponentials.mul_(mass[start : start + chunk, None] / sums)
             gradient.index_put_((source, target), -share, accumulate=True)
             narrow = gradient.to(states.dtype)
             if for_states is not None:

@@ -1,0 +1,252 @@
+"""Training: ours against TRL's SFTTrainer, the same chains, SmolLM2-135M, batch of 32 chains.
+
+    python bench/train.py                # or: make bench BENCH=train
+
+Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
+same tokens. TRL runs as its users would run it here at its best: prompts and completions tokenised beforehand, loss on
+completions, no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head. Packing and
+padding-free need FlashAttention. Both sides keep big blocks of memory (`device.keep_memory`) and use the same
+optimizer. A step's time is everything between two steps' ends: data, forward, backward, clipping, update.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import Found, ask, emit, median, note, peak_gib, turns, worker
+
+BATCH = 32
+SCRIPT = str(Path(__file__))
+
+
+def random_questions(chains: int, steps: int, prompt: int, chain: int) -> list[Any]:
+    """Random tokens in the lengths of a real task: prompts and chains vary by a third around their mean. Nothing is
+    shared but the prompt."""
+    draw = random.Random(0)
+
+    def tokens(mean: int) -> list[int]:
+        return [draw.randrange(1000, 49_000) for _ in range(draw.randint(mean * 2 // 3, mean * 4 // 3))]
+
+    return [[tokens(prompt), [tokens(chain) for _ in range(chains)]] for _ in range(steps * BATCH // chains)]
+
+
+def shipped_questions(chains: int, steps: int) -> list[Any]:
+    """Chains of the shipped corpus: what a teacher really repeats."""
+    import pyarrow.parquet as pq
+    from transformers import AutoTokenizer
+
+    from scotd.models import resolve
+    from scotd.tokens import encode_prompt, encode_target
+    from scotd.types import Prompt
+
+    files = resolve("smollm2-135m-instruct")
+    tokenizer: Any = AutoTokenizer.from_pretrained(files.pretrained, gguf_file=files.gguf_file)
+    table = pq.read_table(Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet").to_pylist()
+    by_question: dict[str, list[dict[str, Any]]] = {}
+    for row in table:
+        if '"temperature":1' in str(row).replace(" ", "").replace("'", '"'):
+            by_question.setdefault(row["question_key"], []).append(row)
+    found = []
+    for rows in by_question.values():
+        if len(rows) >= chains:
+            question = encode_prompt(tokenizer, Prompt(text=f"Q: {rows[0]['stem']}\nA:"))
+            found.append([question, [encode_target(tokenizer, row["text"], finished=True) for row in rows[:chains]]])
+    return found[: steps * BATCH // chains]
+
+
+# ---- sides ----------------------------------------------------------------------------------------------------------
+
+
+def ours(spec: Any) -> Found:
+    import torch
+
+    from scotd.config import TrainingConfig
+    from scotd.device import keep_memory, pick_device
+    from scotd.models import resolve
+    from scotd.student import load
+    from scotd.train import TokenExample, train
+    from scotd.tree import Branch
+
+    keep_memory()
+    torch.manual_seed(0)
+    loaded = load(resolve("smollm2-135m-instruct"), dtype=torch.float32, device=pick_device())
+    examples = [
+        TokenExample(prompt=tuple(prompt), branches=tuple(Branch(tokens=tuple(chain)) for chain in chains))
+        for prompt, chains in spec["questions"]
+    ]
+    config = TrainingConfig(
+        batch_chains=BATCH,
+        branches_per_row=len(spec["questions"][0][1]),
+        learning_rate=1e-5,
+        warmup_ratio=0,
+        schedule="constant_with_warmup",
+        evaluations=0,
+        checkpoints=0,
+    )
+    times = [time.perf_counter()]
+    logs: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder, watched_logs(logs):
+        train(
+            loaded,
+            examples,
+            config,
+            folder=Path(folder),
+            dtype=torch.bfloat16 if spec["bf16"] else torch.float32,
+            on_step=lambda *_: times.append(time.perf_counter()),
+        )
+    return findings(times, logs)
+
+
+def trl(spec: Any) -> Found:
+    import torch
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from scotd.device import keep_memory, pick_device
+    from scotd.models import resolve
+    from scotd.student import load
+
+    keep_memory()
+    torch.manual_seed(0)
+    loaded = load(resolve("smollm2-135m-instruct"), dtype=torch.float32, device=pick_device())
+    rows = [
+        {"input_ids": [*prompt, *chain], "completion_mask": [0] * len(prompt) + [1] * len(chain)}
+        for prompt, chains in spec["questions"]
+        for chain in chains
+    ]
+    if spec["shuffled"]:
+        random.Random(0).shuffle(rows)
+    times = [time.perf_counter()]
+    logs: list[dict[str, float]] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder, watched_logs(logs):
+        arguments = SFTConfig(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=1e-5,
+            lr_scheduler_type="constant",
+            max_length=None,
+            completion_only_loss=True,
+            activation_checkpointing=False,
+            bf16=spec["bf16"],
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+        )
+        trainer = SFTTrainer(
+            model=loaded.model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=loaded.tokenizer,
+            callbacks=[Clock()],
+        )
+        trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(rows)
+        trainer.train()
+    return findings(times, logs)
+
+
+class watched_logs:  # noqa: N801 - reads as what it does
+    """Collects what a Trainer logs each step."""
+
+    def __init__(self, logs: list[dict[str, float]]) -> None:
+        self.logs = logs
+
+    def __enter__(self) -> None:
+        from transformers import Trainer
+
+        self.before = Trainer.log
+        before, logs = self.before, self.logs
+
+        def log(trainer: Any, values: dict[str, float], *args: Any, **kwargs: Any) -> None:
+            if "loss" in values:
+                logs.append(dict(values))
+            before(trainer, values, *args, **kwargs)
+
+        Trainer.log = log  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        from transformers import Trainer
+
+        Trainer.log = self.before  # type: ignore[method-assign]
+
+
+def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
+    """The first two steps warm caches and allocator up; the optimizer's state appears in the first."""
+    seconds = [after - before for before, after in zip(times, times[1:], strict=False)]
+    return {
+        "seconds": seconds[2:] or seconds,
+        "loss": float(logs[0]["loss"]),
+        "gradient": float(logs[0]["grad_norm"]),
+        "peak_gib": peak_gib(),
+    }
+
+
+# ---- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+def check_equal(questions: list[Any]) -> float:
+    """One step of both in float32 on the same 32 chains; returns the greater of the two relative differences."""
+    spec = {"questions": questions, "bf16": False, "shuffled": False}
+    found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
+    difference = max(abs(found["ours"][key] / found["trl"][key] - 1) for key in ("loss", "gradient"))
+    if difference > 1e-3:
+        sys.exit(f"Ours and TRL's first step differ by {difference:.1e}: {found}. Nothing was measured.")
+    return difference
+
+
+def compare(name: str, questions: list[Any], given: argparse.Namespace) -> None:
+    chains = len(questions[0][1])
+    difference = check_equal(questions[: BATCH // chains])
+    spec = {"name": name, "questions": questions, "bf16": True, "shuffled": True}
+    found = turns(SCRIPT, ["ours", "trl"], spec, given.rounds)
+    seconds = {side: median(rows, "seconds") for side, rows in found.items()}
+    memory = {side: median(rows, "peak_gib") for side, rows in found.items()}
+    emit(
+        name,
+        ratio=round(seconds["trl"] / seconds["ours"], 2),
+        chains_a_second={side: round(BATCH / value, 2) for side, value in seconds.items()},
+        peak_gib=memory,
+        memory_ratio=round(memory["ours"] / memory["trl"], 2),
+        rounds=given.rounds,
+        difference=difference,
+        chains=chains,
+        prompt=round(sum(len(prompt) for prompt, _ in questions) / len(questions), 1),
+        chain=round(sum(len(one) for _, many in questions for one in many) / len(questions) / chains, 1),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--side", choices=["ours", "trl"], help="be the worker of one side")
+    parser.add_argument("--only", help="part of a benchmark's name")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5, help="a round, two of which warm up")
+    given = parser.parse_args()
+    if given.side:
+        worker({"ours": ours, "trl": trl}, given.side)
+        return
+    benchmarks = {
+        "train_8_branches": lambda: random_questions(8, given.steps, 40, 45),
+        "train_1_branch": lambda: random_questions(1, given.steps, 40, 45),
+        "train_shipped_chains_8": lambda: shipped_questions(8, given.steps),
+    }
+    for name, questions in benchmarks.items():
+        if given.only is None or given.only in name:
+            note(f"{name}: equality first")
+            compare(name, questions(), given)
+
+
+if __name__ == "__main__":
+    main()
