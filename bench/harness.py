@@ -41,6 +41,7 @@ def ask(script: str, side: str, spec: Mapping[str, Any]) -> Found:
     """Run one side in a process of its own. Its stderr is shown where it fails."""
     done = subprocess.run(
         [sys.executable, script, "--side", side],
+        check=False,
         input=json.dumps(spec),
         capture_output=True,
         text=True,
@@ -70,7 +71,7 @@ def worker(sides: Mapping[str, Callable[[Any], Found]], side: str) -> None:
 def median(found: Sequence[Found], key: str) -> float:
     """Of all measured values under a key (a number or a list of them) over the rounds."""
     values = [value for one in found for value in (one[key] if isinstance(one[key], list) else [one[key]])]
-    return statistics.median(values)
+    return float(statistics.median(values))
 
 
 def note(text: str) -> None:

@@ -14,8 +14,10 @@ import random
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from harness import Found, ask, emit, median, note, peak_gib, turns, worker
 
@@ -89,7 +91,7 @@ def ours(spec: Any) -> Found:
     )
     times = [time.perf_counter()]
     logs: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder, watched_logs(logs):
+    with tempfile.TemporaryDirectory() as folder, recording(logs):
         train(
             loaded,
             examples,
@@ -128,7 +130,7 @@ def trl(spec: Any) -> Found:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             times.append(time.perf_counter())
 
-    with tempfile.TemporaryDirectory() as folder, watched_logs(logs):
+    with tempfile.TemporaryDirectory() as folder, recording(logs):
         arguments = SFTConfig(
             output_dir=folder,
             per_device_train_batch_size=BATCH,
@@ -152,39 +154,28 @@ def trl(spec: Any) -> Found:
             processing_class=loaded.tokenizer,
             callbacks=[Clock()],
         )
-        trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(rows)
-        trainer.train()
+        with patch.object(trainer, "_get_train_sampler", lambda *_: torch.utils.data.SequentialSampler(rows)):
+            trainer.train()
     return findings(times, logs)
 
 
-class watched_logs:  # noqa: N801 - reads as what it does
-    """Collects what a Trainer logs each step."""
+def recording(logs: list[dict[str, float]]) -> Any:
+    """Collects what a Trainer logs at each step."""
+    from transformers import Trainer
 
-    def __init__(self, logs: list[dict[str, float]]) -> None:
-        self.logs = logs
+    before = Trainer.log
 
-    def __enter__(self) -> None:
-        from transformers import Trainer
+    def log(trainer: Any, values: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in values:
+            logs.append(dict(values))
+        before(trainer, values, *args, **kwargs)
 
-        self.before = Trainer.log
-        before, logs = self.before, self.logs
-
-        def log(trainer: Any, values: dict[str, float], *args: Any, **kwargs: Any) -> None:
-            if "loss" in values:
-                logs.append(dict(values))
-            before(trainer, values, *args, **kwargs)
-
-        Trainer.log = log  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> None:
-        from transformers import Trainer
-
-        Trainer.log = self.before  # type: ignore[method-assign]
+    return patch.object(Trainer, "log", log)
 
 
 def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
     """The first two steps warm caches and allocator up; the optimizer's state appears in the first."""
-    seconds = [after - before for before, after in zip(times, times[1:], strict=False)]
+    seconds = [after - before for before, after in pairwise(times)]
     return {
         "seconds": seconds[2:] or seconds,
         "loss": float(logs[0]["loss"]),
@@ -200,7 +191,7 @@ def check_equal(questions: list[Any]) -> float:
     """One step of both in float32 on the same 32 chains; returns the greater of the two relative differences."""
     spec = {"questions": questions, "bf16": False, "shuffled": False}
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
-    difference = max(abs(found["ours"][key] / found["trl"][key] - 1) for key in ("loss", "gradient"))
+    difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
     if difference > 1e-3:
         sys.exit(f"Ours and TRL's first step differ by {difference:.1e}: {found}. Nothing was measured.")
     return difference

@@ -7,8 +7,10 @@ import pytest
 import torch
 from conftest import END, KINDS, VOCABULARY, MakeModel
 
-from scotd.decode import ATTENTION, MIN_PREFIX, Decoder, choose, prefix_attention, restrict
+from scotd.choose import choose, restrict
+from scotd.decode import MIN_PREFIX, Decoder
 from scotd.errors import ModelError
+from scotd.levels import ATTENTION, level_attention
 from scotd.types import Finish, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=20)
@@ -58,8 +60,11 @@ def test_the_prefix_changes_nothing(make_model: MakeModel, tokenizer: Any) -> No
     assert len({text for group in texts for text in group}) == 4
 
 
-def test_sampled_chains_depend_on_their_seed_and_not_on_their_batch(make_model: MakeModel, tokenizer: Any) -> None:
-    model = make_model("gpt2").double()
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampled_chains_depend_on_their_seed_and_not_on_their_batch(
+    kind: str, make_model: MakeModel, tokenizer: Any
+) -> None:
+    model = make_model(kind).double()
     prompts = some_prompts(0, own=(4, 9, 6))
     params = SamplingParams(temperature=0.8, top_p=0.9, max_tokens=25)
     together = Decoder(model, tokenizer).complete(prompts, [[1, 2, 3], [4], [5, 6]], params)
@@ -108,6 +113,35 @@ def test_choose_follows_the_distribution() -> None:
     torch.testing.assert_close(cooled_logprobs, logits[0][cooled])
 
 
+@pytest.mark.parametrize("vocabulary", [511, 512, 1300])
+def test_choose_over_blocks_is_the_inverse_of_the_whole_cdf(vocabulary: int) -> None:
+    logits = torch.randn(200, vocabulary, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    logits[:, ::3] = -torch.inf
+    uniforms = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    tokens, _ = choose(logits, SamplingParams(temperature=0.7), uniforms)
+    cdf = (logits / 0.7).softmax(dim=-1).cumsum(dim=-1)
+    expected = torch.searchsorted(cdf, uniforms[:, None], right=True)[:, 0]
+    assert tokens.tolist() == expected.tolist()
+    assert len(set(tokens.tolist())) > 50
+
+
+def test_the_nucleus_is_the_same_whether_all_tokens_are_sorted_or_the_likely_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = torch.randn(20, 300, generator=torch.Generator().manual_seed(0)) * 2
+    params = SamplingParams(top_p=0.6)
+    few = restrict(logits, params)
+    monkeypatch.setattr("scotd.choose.CANDIDATES", 3)  # too few: everything is sorted
+    assert torch.equal(few, restrict(logits, params))
+    assert 20 < torch.isfinite(few).sum() < 20 * 150
+
+
+def test_min_p_drops_what_is_less_likely_than_a_share_of_the_most_likely() -> None:
+    logits = torch.tensor([[0.5, 0.26, 0.2, 0.04]]).log()
+    assert torch.isfinite(restrict(logits, SamplingParams(min_p=0.5))).tolist() == [[True, True, False, False]]
+    assert torch.isfinite(restrict(logits, SamplingParams(min_p=0.09))).tolist() == [[True, True, True, False]]
+
+
 def test_choose_never_takes_what_cannot_be() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     for uniform in (0.0, 0.25, 0.5, 0.75, 1 - 1e-12):
@@ -139,4 +173,4 @@ def test_what_the_decoder_cannot_do_exactly_is_refused(make_model: MakeModel, to
         Decoder(make_model("gpt2"), tokenizer).complete(some_prompts(0, own=(500,)), [[0]], GREEDY)
     query = torch.zeros(1, 4, 1, 8)
     with pytest.raises(ModelError, match="softcap"):
-        prefix_attention(torch.nn.Identity(), query, query, query, None, softcap=30.0)
+        level_attention(torch.nn.Identity(), query, query, query, None, softcap=30.0)

@@ -11,10 +11,13 @@ LOCAL = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "gg
 HEAVY = (*LOCAL, "numpy", "scipy", "pyarrow", "matplotlib", "pydantic", "httpx", "jinja2")
 # The only modules that need the extra (docs/design.md, "Layers").
 WITH_TORCH = {
+    "scotd.choose",
     "scotd.decode",
     "scotd.device",
     "scotd.experiment.students",
     "scotd.forward",
+    "scotd.levels",
+    "scotd.score",
     "scotd.student",
     "scotd.teachers.local",
     "scotd.train",

@@ -1,5 +1,7 @@
 """Identities are for ever: a digest that changed would ask for every stored chain again."""
 
+from dataclasses import replace
+
 from scotd.types import Chain, Finish, SamplingParams
 
 PARAMS = SamplingParams(temperature=0.7, top_p=0.95, top_k=40, max_tokens=48, stop=("\n\n", "\nQ:"))
@@ -12,8 +14,10 @@ def test_digests_of_sampling_parameters_are_pinned() -> None:
 
 
 def test_sampling_parameters_there_and_back() -> None:
-    assert SamplingParams.from_json(PARAMS.to_json()) == PARAMS
-    assert set(PARAMS.to_json()) == set(vars(PARAMS)), "every field is part of the identity"
+    full = replace(PARAMS, min_p=0.1)
+    assert SamplingParams.from_json(PARAMS.to_json()) == PARAMS and SamplingParams.from_json(full.to_json()) == full
+    assert set(full.to_json()) == set(vars(full)), "every field is part of the identity"
+    assert full.id != PARAMS.id
     assert SamplingParams(temperature=1).id == SamplingParams(temperature=1.0).id
 
 

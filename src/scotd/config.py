@@ -112,6 +112,7 @@ class SamplingConfig(Section):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Fraction = 1.0
     top_k: Annotated[Whole, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_tokens: Count = 128
     stop: tuple[Stop, ...] | None = None
     seed: Whole = 0
@@ -195,6 +196,7 @@ class DecodingConfig(Section):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Fraction = 1.0
     top_k: Annotated[Whole, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     splits: tuple[str, ...] | None = None
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ gradient in the same pass. A model that changes its logits after the head (soft-
 Shapes as in `tree.py`; H query heads, G key-value heads, D head size, E hidden size, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -208,13 +208,8 @@ class ChunkedLoss(torch.autograd.Function):
         )
 
 
-def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = None) -> Tensor:
-    """Weighted sum over the loss terms of -log p(token), in float32 or better; not divided by anything.
-
-    `model` may be wrapped (DDP, FSDP); `inner` is then the model itself. The caller divides by the total weight of the
-    whole optimizer step, so that accumulation and several processes equal one big batch (paper 2, step 4).
-    """
-    inputs = {
+def _inputs(batch: TreeBatch) -> dict[str, object]:
+    return {
         "input_ids": batch.tokens[None],
         "position_ids": batch.positions[None],
         "attention_mask": None,
@@ -222,10 +217,25 @@ def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = No
         "use_cache": False,
         "tree": batch,
     }
+
+
+def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = None) -> Tensor:
+    """Weighted sum over the loss terms of -log p(token), in float32 or better; not divided by anything.
+
+    `model` may be wrapped (DDP, FSDP); `inner` is then the model itself. The caller divides by the total weight of the
+    whole optimizer step, so that accumulation and several processes equal one big batch (paper 2, step 4).
+    """
     if not plain_head:
-        return logits_loss(model(**inputs).logits[0], batch)
-    with _loss_in_the_head((inner or model).get_output_embeddings(), batch):
-        loss: Tensor = model(**inputs).logits
+        return logits_loss(model(**_inputs(batch)).logits[0], batch)
+
+    def in_chunks(states: Tensor, head: Any) -> Tensor:
+        found: Tensor = ChunkedLoss.apply(
+            states, head.weight, head.bias, batch.sources, batch.targets, batch.weights, _chunk(head)
+        )
+        return found
+
+    with _in_the_head((inner or model).get_output_embeddings(), in_chunks):
+        loss: Tensor = model(**_inputs(batch)).logits
     return loss
 
 
@@ -237,22 +247,50 @@ def logits_loss(logits: Tensor, batch: TreeBatch) -> Tensor:
     return (losses * batch.weights.to(losses.dtype)).sum()
 
 
+@torch.inference_mode()
+def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
+    """log p(token) of every loss term, (L,) float32 or better, in nats."""
+    found: list[Tensor] = []
+
+    def keep(logits: Tensor, terms: Tensor, source: Tensor) -> None:
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        found.append(wide[source, batch.targets[terms]] - wide.logsumexp(dim=-1)[source])
+
+    order = batch.sources.argsort(stable=True)
+    if not plain_head:
+        keep(model(**_inputs(batch)).logits[0], order, batch.sources[order])
+    else:
+
+        def chunks(states: Tensor, head: Any) -> Tensor:
+            size = _chunk(head)
+            for start in range(0, len(states), size):
+                source = batch.sources[order] - start
+                inside = (source >= 0) & (source < size)
+                keep(linear(states[start : start + size], head.weight, head.bias), order[inside], source[inside])
+            return states.new_zeros(())
+
+        with _in_the_head(model.get_output_embeddings(), chunks):
+            model(**_inputs(batch))
+    return torch.cat(found)[order.argsort()]
+
+
+def _chunk(head: Any) -> int:
+    return max(1, CHUNK_BYTES // (4 * int(head.weight.shape[0])))
+
+
 @contextmanager
-def _loss_in_the_head(head: Any, batch: TreeBatch) -> Iterator[None]:
-    """Let the head return the loss in the place of logits."""
+def _in_the_head(head: Any, function: Callable[[Tensor, Any], Tensor]) -> Iterator[None]:
+    """Let the head return a function of the states before it, (K, E) in the dtype of its product, instead of logits."""
 
-    def loss(states: Tensor) -> Tensor:
+    def forward(states: Tensor) -> Tensor:
         flat = states.flatten(0, -2)
-        if torch.is_autocast_enabled(flat.device.type):
-            flat = flat.to(torch.get_autocast_dtype(flat.device.type))
-        chunk = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
-        with torch.autocast(flat.device.type, enabled=False):
-            found: Tensor = ChunkedLoss.apply(
-                flat, head.weight, head.bias, batch.sources, batch.targets, batch.weights, chunk
-            )
-        return found
+        device = flat.device.type
+        if torch.is_autocast_enabled(device):
+            flat = flat.to(torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            return function(flat, head)
 
-    head.forward = loss
+    head.forward = forward
     try:
         yield
     finally:

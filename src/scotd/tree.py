@@ -196,6 +196,27 @@ def paths(row: TreeRow) -> list[list[int]]:
     return found
 
 
+def terms_of(row: TreeRow, chains: Iterable[Sequence[int]]) -> list[list[int]]:
+    """For each chain (or beginning of one) in a row its loss terms, in order."""
+    term = {
+        (source, target): number for number, (source, target) in enumerate(zip(row.sources, row.targets, strict=True))
+    }
+    state_after: dict[tuple[int, int], int] = {}
+    for segment in row.segments:
+        before = segment.start - 1 if segment.parent is None else row.segments[segment.parent].end - 1
+        for position in range(segment.start, segment.end):
+            state_after[before, row.tokens[position]] = position
+            before = position
+    found: list[list[int]] = []
+    for chain in chains:
+        state, terms = row.prompt - 1, []
+        for token in chain:
+            terms.append(term[state, token])
+            state = state_after.get((state, token), -1)  # a token that nothing follows is no input: the chain ends here
+        found.append(terms)
+    return found
+
+
 def collate(rows: Sequence[TreeRow]) -> TreeBatch:
     """Put rows behind each other and their segments into blocks."""
     starts = list(accumulate((len(row.tokens) for row in rows), initial=0))

@@ -123,14 +123,19 @@ class SamplingParams:
     top_k: int = 0
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
 
     def to_json(self) -> dict[str, object]:
+        newer = (
+            {"min_p": float(self.min_p)} if self.min_p else {}
+        )  # chains that were drawn before it keep their identity
         return {  # spelt out: every chain's identity passes here, and `asdict` copies deeply
             "temperature": float(self.temperature),
             "top_p": float(self.top_p),
             "top_k": self.top_k,
             "max_tokens": self.max_tokens,
             "stop": list(self.stop),
+            **newer,
         }
 
     @classmethod

@@ -88,6 +88,8 @@ def sampling_name(sampling: "SamplingParams") -> str:
         named.append(f"top-p {sampling.top_p:g}")
     if sampling.top_k > 0:
         named.append(f"top-k {sampling.top_k}")
+    if sampling.min_p > 0:
+        named.append(f"min-p {sampling.min_p:g}")
     return ", ".join([*named, f"{sampling.max_tokens} tokens"])
 
 

@@ -78,6 +78,7 @@ sampling: ## of the teacher's chains; raise chains_per_question later, and only 
   # temperature: @sampling.temperature
   # top_p: @sampling.top_p
   # top_k: @sampling.top_k ## 0 is all tokens
+  # min_p: @sampling.min_p ## drops tokens less likely than this share of the most likely one; 0 drops none
   # max_tokens: @sampling.max_tokens ## a chain that reaches it is cut off
   # stop: @sampling.stop ## list of texts that end a chain; null goes by the prompt's form
   # seed: @sampling.seed
@@ -124,6 +125,7 @@ evaluation:
       # temperature: 0.0
       # top_p: 1.0
       # top_k: 0
+      # min_p: 0.0
       # splits: null ## only these, for instance [test]
   # max_tokens: @evaluation.max_tokens
   # batch_chains: @evaluation.batch_chains ## chains written at once

@@ -92,6 +92,7 @@ class Plan:
             temperature=settings.temperature,
             top_p=settings.top_p,
             top_k=settings.top_k,
+            min_p=settings.min_p,
             max_tokens=settings.max_tokens,
             stop=stop,
         )
@@ -155,6 +156,7 @@ class Plan:
             temperature=chosen.temperature,
             top_p=chosen.top_p,
             top_k=chosen.top_k,
+            min_p=chosen.min_p,
             max_tokens=own.max_tokens or self.experiment.evaluation.max_tokens,
             stop=stop,
         )

@@ -205,5 +205,7 @@ def describe(sampling: SamplingParams) -> str:
         words.append(f"top-p {sampling.top_p:g}")
     if sampling.top_k:
         words.append(f"top-k {sampling.top_k}")
+    if sampling.min_p:
+        words.append(f"min-p {sampling.min_p:g}")
     words.append(f"at most {sampling.max_tokens} tokens")
     return ", ".join(words)

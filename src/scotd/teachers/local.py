@@ -47,15 +47,18 @@ class LocalTeacher:
         waiting = next(asks, None)
         while waiting is not None:
             batch, waiting = _gather(waiting, asks, self.config.batch_chains)
-            yield from self._answer(batch)
+            yield from self._answer(batch, waiting)
 
-    def _answer(self, batch: list[Ask]) -> Iterator[Outcome]:
+    def _answer(self, batch: list[Ask], following: Ask | None) -> Iterator[Outcome]:
         decoder = self._loaded()
         prompts = [encode_prompt(decoder.tokenizer, ask.prompt) for ask in batch]
         held = () if decoder.prefix is None else decoder.prefix.tokens
         if not held or any(tuple(prompt[: len(held)]) != held for prompt in prompts):
             # a batch that parts earlier than those before it shortens the prefix; it never has to grow again
-            decoder.share([*prompts, [*held, -1]] if held else prompts)
+            company = (
+                [[*held, -1]] if held else [encode_prompt(decoder.tokenizer, following.prompt)] if following else []
+            )
+            decoder.share([*prompts, *company])  # in a batch of one question, what it has in common with the next
         results = decoder.complete(prompts, [ask.seeds for ask in batch], batch[0].sampling)
         for ask, prompt, completions in zip(batch, prompts, results, strict=True):
             written = sum(completion.n_tokens or 0 for completion in completions)

@@ -11,10 +11,10 @@ run. What a server cannot do (`n`, log-probabilities, seeds) is learned from its
 - After the last try an ask is an outcome with an `error`. TeacherError is raised where no request can succeed (401,
   403, 404, no server), or where too many fail in a row.
 - A seed goes only with a request for one chain: with `n` above 1 one seed would stand for several chains.
-- Log-probabilities are asked for at temperature 1 without top-p and top-k only: elsewhere servers differ in what the
-  numbers mean.
-- `top_k` 0 is not sent, as OpenAI refuses the field. vLLM then takes the model's own default; start it with
-  `--generation-config vllm` so that what it draws from is what the corpus says.
+- Log-probabilities are asked for at temperature 1 without top-p, top-k and min-p only: elsewhere servers differ in what
+  the numbers mean.
+- `top_k` and `min_p` 0 are not sent, as OpenAI refuses the fields. vLLM then takes the model's own defaults; start it
+  with `--generation-config vllm` so that what it draws from is what the corpus says.
 """
 
 import threading
@@ -31,7 +31,7 @@ from scotd.errors import ConfigError, TeacherError
 from scotd.teachers import FATAL, Ask, Outcome, teacher_name
 from scotd.teachers.openai_http import Endpoint, GaveUpError, Patience, RefusedError
 from scotd.teachers.openai_replies import Extra, MalformedError, read_reply, refused_extra, stated_cap
-from scotd.types import Completion, Message, Prompt, Usage
+from scotd.types import Completion, Message, Prompt, SamplingParams, Usage
 
 MAX_STOP_STRINGS = 4
 
@@ -181,10 +181,12 @@ class _Server:
             extras[Extra.N] = n
         else:
             extras[Extra.SEED] = ask.seeds[start] % 2**31  # some servers keep 32 bits
-        if self._config.logprobs and sampling.temperature == 1 and sampling.top_p == 1 and sampling.top_k == 0:
+        if self._config.logprobs and replace(sampling, max_tokens=1, stop=()) == SamplingParams(max_tokens=1):
             extras[Extra.LOGPROBS] = True if self._config.endpoint == "chat" else 1
         if sampling.top_k > 0:
             body["top_k"] = sampling.top_k
+        if sampling.min_p > 0:
+            body["min_p"] = sampling.min_p
         if sampling.stop:
             body["stop"] = list(sampling.stop)
         sent = {extra: value for extra, value in extras.items() if extra not in refuses}
