@@ -109,7 +109,7 @@ def parse(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> Par
 
     `finish` tells a text that was cut off by the token limit from one that ended by itself without an answer.
     """
-    next_question = _NEXT_QUESTION.search(text)
+    next_question = _NEXT_QUESTION.search(text) if "\n" in text or "<" in text else None
     if next_question is not None:
         text, finish = text[: next_question.start()], Finish.STOP
     if not text.strip():
@@ -255,11 +255,12 @@ class _Reader(Reading):
                 if final is not None and final.label == claim.label:
                     final = None
                 continue
-            taken_back = _TAKING_BACK.search(self.read, max(0, last - 1), claim.value) is not None
-            if final is None or (taken_back and (final.kind, final.label) != (claim.kind, claim.label)):
+            if final is None:
                 final = claim
             elif (final.kind, final.label) != (claim.kind, claim.label):
-                final = _Claim(start=final.start, value=final.value, end=final.end, kind=_Kind.SEVERAL)
+                taken_back = _TAKING_BACK.search(self.read, max(0, last - 1), claim.value) is not None
+                several = final._replace(kind=_Kind.SEVERAL, label=None, closed=True)
+                final = claim if taken_back else several
             last = claim.end
         return final
 

@@ -57,7 +57,7 @@ _SAME = str.maketrans("“”„«»‘’‚´【】「」『』〔〕。、", 
     code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)
 }
 _MARKUP = re.compile(
-    r"(?P<space>\s+)"
+    r"(?P<space>\s{2,}|[^\S ])"  # a single space is what it is: matching each would take most of the time
     r"|</?(?:b|i|u|em|strong|code|span|p|mark|answer)>"
     r"|\\(?:text|textbf|mathrm|mathbf)(?=\s?\{)"
     r"|\*\*+|`+|(?<![^\W_])[*_]++|[*_]++(?![^\W_])"
@@ -90,7 +90,9 @@ class Text:
             pieces.append(source[done:start])
             places.extend(range(done, start))
             if opening is not None and done < start:
-                places[done - start], opening = opening, None
+                if source[done] != " ":
+                    places[done - start] = opening
+                opening = None
             if match["space"] is not None:
                 pieces.append("\n" if "\n" in match["space"] or "\r" in match["space"] else " ")
                 places.append(start)
@@ -100,7 +102,7 @@ class Text:
             done = match.end()
         pieces.append(source[done:])
         places.extend(range(done, len(source) + 1))
-        if opening is not None:
+        if opening is not None and source[done : done + 1] != " ":
             places[done - len(source) - 1] = opening
         read = "".join(pieces).translate(_SAME)
         return cls(source, read, _lower(read.replace("\n", " ")), places)

@@ -1,0 +1,164 @@
+"""The corpus at size: bulk import, selections, statistics, export, and feeding the trainer, with rate and memory.
+
+    python bench/corpus.py                      # 10,000, 100,000 and 1,000,000 chains (30 a question)
+    python bench/corpus.py --sizes 10000000     # once, for the record
+
+Each operation runs in a process of its own on the same file; equality first: what comes out is counted against what
+went in. A rate that holds from size to size says that the cost grows linearly, memory that does not says that it does
+not grow with the corpus. There is no peer: the floor is a number of chains a second.
+"""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import Found, ask, emit, note, peak_gib, worker
+
+SCRIPT = str(Path(__file__))
+CHAINS = 30
+TEACHER = "import:bench"
+
+
+def questions(size: int) -> Iterator[Any]:
+    from scotd.types import Choice, Question
+
+    choices = tuple(Choice(label=label, text=f"choice {label}") for label in "ABCDE")
+    for number in range(size // CHAINS):
+        stem = f"Where would one find thing number {number}, of all the places that there are?"
+        gold = "ABCDE"[number % 5]
+        yield Question(id=f"{number:08}", task="bench", split="train", stem=stem, choices=choices, gold=gold)
+
+
+def prompt_of(stem: str) -> Any:
+    from scotd.types import Prompt
+
+    return Prompt(text=f"Q: {stem}\nA:")
+
+
+def chains(size: int) -> Iterator[Any]:
+    """About 45 words each; three of five answer what their question asks for."""
+    from scotd.types import Chain, Finish, SamplingParams
+
+    sampling = SamplingParams(max_tokens=128)
+    for question in questions(size):
+        prompt = prompt_of(question.stem).id
+        for index in range(CHAINS):
+            digest = hashlib.md5(f"{question.id} {index}".encode()).hexdigest()
+            words = " ".join(digest[at : at + 4] for at in range(0, 32, 4))
+            answer = question.gold if index % 5 < 3 else "ABCDE"[index % 5]
+            yield Chain(
+                question_key=question.key,
+                prompt_id=prompt,
+                teacher=TEACHER,
+                sampling=sampling,
+                index=index,
+                text=f" The thing is {words} and such things are kept where {words} is. So the answer is ({answer}).",
+                finish=Finish.STOP,
+                n_tokens=45,
+                mean_logprob=-0.5,
+            )
+
+
+def opened(spec: Any) -> Any:
+    from scotd.corpus import Corpus
+
+    return Corpus.open(Path(spec["folder"]) / "corpus.sqlite")
+
+
+def timed(spec: Any, operation: Any) -> Found:
+    with opened(spec) as corpus:
+        started = time.perf_counter()
+        count = operation(corpus, spec["size"])
+        return {"seconds": time.perf_counter() - started, "count": count, "peak_gib": peak_gib()}
+
+
+def add(corpus: Any, size: int) -> int:
+    """Chains from memory into the file: the floor under every import."""
+    corpus.add_questions(questions(size))
+    corpus.add_prompts(prompt_of(question.stem) for question in questions(size))
+    return int(corpus.add_chains(chains(size)).new)
+
+
+def selecting(name: str) -> Any:
+    def operation(corpus: Any, size: int) -> int:
+        from scotd.select import select
+
+        known = {question.key: question for question in corpus.questions()}
+        chosen = select(name, corpus.chains(teacher=TEACHER), known)
+        corpus.save_selection("bench", chosen)
+        return len(chosen.kept) + len(chosen.dropped)
+
+    return operation
+
+
+def stats(corpus: Any, size: int) -> int:
+    return sum(one.chains for one in corpus.stats().chains)
+
+
+def export(corpus: Any, size: int) -> int:
+    from scotd.corpus.exchange import export_parquet
+
+    return int(export_parquet(corpus, corpus.path.with_name("chains.parquet")).chains)
+
+
+def take_in(corpus: Any, size: int) -> int:
+    """The exported file into an empty corpus."""
+    from scotd.corpus import Corpus
+    from scotd.corpus.exchange import import_parquet
+
+    with Corpus.open(corpus.path.with_name("second.sqlite")) as second:
+        found = import_parquet(second, corpus.path.with_name("chains.parquet"))
+    return int(found.added.new) if found.added is not None else 0
+
+
+def stream(corpus: Any, size: int) -> int:
+    """Chains out of the file, one by one: what feeds selections and the trainer."""
+    return sum(1 for _ in corpus.chains(teacher=TEACHER))
+
+
+OPERATIONS = {
+    "add": add,
+    "stream": stream,
+    "select_correct": selecting("correct"),
+    "select_majority": selecting("majority"),
+    "stats": stats,
+    "export": export,
+    "import": take_in,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--side", choices=OPERATIONS, help="be the worker of one operation")
+    parser.add_argument("--only", help="part of an operation's name (add always runs)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    given = parser.parse_args()
+    if given.side:
+        worker({name: lambda spec, run=run: timed(spec, run) for name, run in OPERATIONS.items()}, given.side)
+        return
+    for size in given.sizes:
+        size -= size % CHAINS
+        with tempfile.TemporaryDirectory() as folder:
+            for name in OPERATIONS:
+                if name != "add" and given.only is not None and given.only not in name:
+                    continue
+                note(f"{name}, {size} chains")
+                found = ask(SCRIPT, name, {"folder": folder, "size": size})
+                if found["count"] != size:
+                    sys.exit(f"{name}: {found['count']} of {size} chains. Nothing was measured.")
+                emit(
+                    f"corpus_{name}",
+                    chains=size,
+                    chains_a_second=round(size / found["seconds"]),
+                    seconds=round(found["seconds"], 2),
+                    peak_gib=found["peak_gib"],
+                )
+
+
+if __name__ == "__main__":
+    main()
