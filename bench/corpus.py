@@ -13,7 +13,8 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def opened(spec: Any) -> Any:
     return Corpus.open(Path(spec["folder"]) / "corpus.sqlite")
 
 
-def timed(spec: Any, operation: Any) -> Found:
+def timed(operation: Callable[[Any, int], int], spec: Any) -> Found:
     with opened(spec) as corpus:
         started = time.perf_counter()
         count = operation(corpus, spec["size"])
@@ -84,7 +85,7 @@ def add(corpus: Any, size: int) -> int:
     return int(corpus.add_chains(chains(size)).new)
 
 
-def selecting(name: str) -> Any:
+def selecting(name: str) -> Callable[[Any, int], int]:
     def operation(corpus: Any, size: int) -> int:
         from scotd.select import select
 
@@ -139,10 +140,10 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     given = parser.parse_args()
     if given.side:
-        worker({name: lambda spec, run=run: timed(spec, run) for name, run in OPERATIONS.items()}, given.side)
+        worker({name: partial(timed, operation) for name, operation in OPERATIONS.items()}, given.side)
         return
-    for size in given.sizes:
-        size -= size % CHAINS
+    for wanted in given.sizes:
+        size = wanted - wanted % CHAINS
         with tempfile.TemporaryDirectory() as folder:
             for name in OPERATIONS:
                 if name != "add" and given.only is not None and given.only not in name:
