@@ -45,15 +45,32 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 def keep_memory() -> bool:
     """Tell glibc's malloc to keep big blocks instead of returning them to the kernel after every tensor.
 
-    Activations of the same sizes come and go each step; faulting their pages in anew costs more than computing on
+    Activations of similar sizes come and go each step; faulting their pages in anew costs more than computing on
     them. Returns False where there is no glibc, which is no error.
     """
-    if sys.platform != "linux" or os.environ.get("SCOTD_KEEP_MEMORY") == "0":
-        return False
-    library = ctypes.CDLL(ctypes.util.find_library("c"))
-    if not hasattr(library, "mallopt"):
+    library = _glibc()
+    if library is None:
         return False
     return bool(library.mallopt(_M_MMAP_MAX, 0)) and bool(library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def release_memory() -> None:
+    """Give the kernel back what `keep_memory` kept and nobody uses.
+
+    Steps differ in their sizes, so that what is kept falls to pieces and grows from step to step; done now and then,
+    this bounds it.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library where its memory may be managed: glibc, and SCOTD_KEEP_MEMORY is not 0."""
+    if sys.platform != "linux" or os.environ.get("SCOTD_KEEP_MEMORY") == "0":
+        return None
+    library = ctypes.CDLL(ctypes.util.find_library("c"))
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
 def machine() -> dict[str, str]:

@@ -22,6 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import SaveStrategy
 
 from scotd.config import TrainingConfig
+from scotd.device import release_memory
 from scotd.errors import DataError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
 from scotd.student import Loaded
@@ -30,6 +31,8 @@ from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pac
 from scotd.types import TrainingExample
 
 _COMPLETE = "scotd_complete"  # written after everything else of a checkpoint: kill -9 in the middle leaves it out
+
+RELEASE_STEPS = 20
 
 DevMetric = Callable[[Any], float]
 OnStep = Callable[[int, int, float | None], None]  # (steps done, steps in all, last logged loss)
@@ -208,6 +211,8 @@ class _Watch(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         self.on_step(state.global_step, state.max_steps, losses[-1] if losses else None)
+        if state.global_step % RELEASE_STEPS == 0:
+            release_memory()
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
