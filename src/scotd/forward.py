@@ -37,7 +37,6 @@ def block_attention(  # noqa: PLR0917 - the signature is transformers'
     attention_mask: Tensor | None,
     scaling: float | None = None,
     tree: TreeBatch | None = None,
-    sliding_window: int | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
     """Attention of every token over its ancestors and itself.
@@ -57,7 +56,6 @@ def block_attention(  # noqa: PLR0917 - the signature is transformers'
             _gather(values, block.keys, groups),
             block=block,
             scaling=size**-0.5 if scaling is None else scaling,
-            window=sliding_window,
         )
         for block in tree.blocks
     ]
@@ -69,13 +67,13 @@ def _gather(states: Tensor, index: Tensor, heads: int) -> Tensor:
     return states.index_select(0, index.flatten()).view(*index.shape, heads, -1).transpose(1, 2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, *, block: Block, scaling: float, window: int | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, block: Block, scaling: float) -> Tensor:
     """One block: (n, H, Q, D) over (n, G, P, D) -> (n x Q, H x D).
 
     On a CPU short paths go through plain matrix products: torch's fused kernel is made for long sequences and takes
     three times as long at these sizes. Elsewhere, and for long paths, whose scores would fill memory, it is the better.
     """
-    mask = block.visible(window)
+    mask = block.visible()
     if query.device.type == "cpu" and key.shape[2] <= PLAIN_KEYS:
         out: Tensor = PlainAttention.apply(query, key, value, mask, scaling)
     else:

@@ -86,14 +86,10 @@ class Block:
     keys: Tensor
     positions: Tensor
 
-    def visible(self, window: int | None = None) -> Tensor:
-        """Attention mask (n, 1, Q, P): True where a query sees a key; through a sliding window, the last `window`."""
+    def visible(self) -> Tensor:
+        """Attention mask (n, 1, Q, P): True where a query sees a key."""
         key = torch.arange(self.keys.shape[1], device=self.keys.device)
-        query = self.positions[:, :, None]
-        mask = key <= query
-        if window is not None:
-            mask &= key > query - window
-        return mask[:, None]
+        return (key <= self.positions[:, :, None])[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,8 +288,8 @@ def _cuts(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def check_supported(model: Any, longest_path: int, remedy: str = "set training.max_length") -> None:
     """Refuse a model whose forward cannot take a tree exactly. Raises ModelError saying why, with the remedy.
 
-    Attention must go through transformers' attention interface, over all tokens or a sliding window; recurrent, chunked
-    or position-free layers cannot hold a tree.
+    Attention must go through transformers' attention interface. A sliding window is harmless while no path is longer
+    than it; recurrent, chunked or position-free layers cannot hold a tree.
     """
     config = model.config
     name = type(model).__name__
@@ -313,8 +309,8 @@ def check_supported(model: Any, longest_path: int, remedy: str = "set training.m
     slides = "sliding_attention" in kinds or getattr(config, "use_sliding_window", "layer_types" not in vars(config))
     if window is not None and slides and longest_path > window:
         raise ModelError(
-            f"{name} attends through a window of {window} tokens and a row is {longest_path} long: a tree would be "
-            f"cut at other places than its chains; {remedy} to {window} or less."
+            f"{name} attends through a window of {window} tokens and a row is {longest_path} long, which would have to "
+            f"be cut at other places in every chain; {remedy} to {window} or less."
         )
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and longest_path > positions:
