@@ -43,8 +43,8 @@ def test_the_note_stays_until_the_next_one_and_remarks_are_lines() -> None:
         progress.advance(1)
     assert stream.getvalue().splitlines() == [
         "training: checkpoint written",
-        "training: 2, 0.0/s, loss 2.0",
-        "training: 2, 0.0/s, 1 h 6 min in all, loss 2.0",
+        "training: 2, 0.0/min, loss 2.0",
+        "training: 2, 0.0/min, 1 h 6 min in all, loss 2.0",
     ]
 
 
@@ -82,3 +82,16 @@ def test_silent(capsys: pytest.CaptureFixture[str]) -> None:
         progress.say("nothing")
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_a_forecast_waits_for_a_rate_that_means_something() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with track("sampling", 1000, stream=stream, clock=clock) as progress:
+        clock.now = 40
+        progress.advance(8)  # the first of a batch's 64: the others come in the same moment
+        clock.now = 80
+        progress.advance(72)
+    assert stream.getvalue().splitlines()[:2] == [
+        "sampling: 8 of 1000 (1%), 12.0/min",
+        "sampling: 80 of 1000 (8%), 1.0/s, 15 min 20 s left",
+    ]

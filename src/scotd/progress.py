@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 PLAIN_EVERY_SECONDS = 10.0
+# Work that comes in bursts (a batch of chains) has no rate worth a forecast in its first one.
+SETTLED_SECONDS, SETTLED_SHARE = 60.0, 0.05
 
 
 class Progress(Protocol):
@@ -95,10 +97,10 @@ class _Lines:
     def _line(self, seconds: float, *, ended: bool) -> str:
         share = f" of {self._total} ({self._done / self._total:.0%})" if self._total else ""
         rate = self._done / seconds if seconds > 0 else 0.0
-        parts = [f"{self._done}{share}", f"{rate:.1f}/s"]
+        parts = [f"{self._done}{share}", _rate(rate)]
         if ended:
             parts.append(f"{_duration(seconds)} in all")
-        elif self._total and rate > 0:
+        elif self._total and rate > 0 and (seconds >= SETTLED_SECONDS or self._done >= self._total * SETTLED_SHARE):
             parts.append(f"{_duration(max(0, self._total - self._done) / rate)} left")
         if self._note:
             parts.append(self._note)
@@ -137,6 +139,11 @@ def _bar(description: str, total: int | None, stream: TextIO) -> Iterator[Progre
                 bar.console.print(message, markup=False, highlight=False)
 
         yield _Bar()
+
+
+def _rate(a_second: float) -> str:
+    """0.21 -> "12.6/min", 2.04 -> "2.0/s"."""
+    return f"{a_second:.1f}/s" if a_second >= 1 or a_second == 0 else f"{a_second * 60:.1f}/min"
 
 
 def _duration(seconds: float) -> str:

@@ -137,12 +137,14 @@ def _train(
     checkpoints = path.with_name(f"{name}.checkpoints") / fingerprint
     picks = _picks_on_dev(plan, settings)
     dev_metric = _dev_metric(plan, name, picks, loaded.tokenizer, dtype) if picks else None
-    with progress(f"training {name}", None) as bar:
+    chains = sum(len(example.branches) for example in examples)
+    steps = settings.epochs * -(-chains // settings.batch_chains)
+    with progress(f"training {name}, steps", steps) as bar:
         seen = 0
 
-        def on_step(done: int, steps: int, loss: float | None) -> None:
+        def on_step(done: int, _steps: int, loss: float | None) -> None:
             nonlocal seen
-            bar.advance(done - seen, note=f"of {steps} steps" + (f", loss {loss:.3f}" if loss is not None else ""))
+            bar.advance(done - seen, note=f"loss {loss:.3f}" if loss is not None else "")
             seen = done
 
         result = train(
@@ -163,7 +165,7 @@ def _train(
         "student_dequantised": base.dequantised,
         "target": plan.experiment.students[name].target,
         "selection": made.selection,
-        "chains": sum(len(example.branches) for example in examples),
+        "chains": chains,
         "questions": len(examples),
         "left_out_too_long": too_long,
         "chain_visits": result.chain_visits,
