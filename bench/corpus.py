@@ -42,7 +42,7 @@ def prompt_of(stem: str) -> Any:
 
 
 def chains(size: int) -> Iterator[Any]:
-    """About 45 words each; three of five answer what their question asks for."""
+    """About 25 words each; three or four of five answer what their question asks for."""
     from scotd.types import Chain, Finish, SamplingParams
 
     sampling = SamplingParams(max_tokens=128)

@@ -22,7 +22,7 @@ SCRIPT = str(Path(__file__))
 MODELS = {"vote": "smollm2-135m-instruct", "teacher": "qwen2.5-coder-1.5b-instruct"}
 
 
-def prompts(kind: str, count: int) -> list[str]:
+def texts_of(kind: str, count: int) -> list[str]:
     """Questions of the shipped task: bare for the student, behind the exemplars for the teacher."""
     from scotd.config import PromptConfig, QuestionsConfig
     from scotd.prompts import Templates, student_prompt, teacher_prompt
@@ -89,11 +89,12 @@ def generate(spec: Any) -> Found:
     if spec["temperature"] > 0:
         sampling = {"do_sample": True, "temperature": spec["temperature"], "top_k": 0, "top_p": 1.0}
         sampling["num_return_sequences"] = spec["n"]
+    prompts = encoded(model, spec["prompts"])
     started = time.perf_counter()
     each = max(1, spec["batch"] // spec["n"])
     texts, written = [], 0
-    for start in range(0, len(spec["prompts"]), each):
-        rows = encoded(model, spec["prompts"][start : start + each])
+    for start in range(0, len(prompts), each):
+        rows = prompts[start : start + each]
         longest = max(map(len, rows))
         ids = torch.tensor([[tokenizer.eos_token_id] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
@@ -139,13 +140,13 @@ SIDES = {"ours": ours, "generate": generate, "openvino": openvino}
 
 def compare(kind: str, given: argparse.Namespace) -> None:
     name = {"vote": "decode_vote_30", "teacher": "teacher_few_shot_30"}[kind]
-    count = given.questions or {"vote": 4, "teacher": 2}[kind]
+    count = given.questions or {"vote": 8, "teacher": 2}[kind]
     base: dict[str, Any] = {
         "name": name,
         "kind": kind,
-        "prompts": prompts(kind, count),
+        "prompts": texts_of(kind, count),
         "max_tokens": 48 if kind == "vote" else 32,
-        "batch": 120 if kind == "vote" else 60,
+        "batch": 240 if kind == "vote" else 60,
     }
     note(f"{name}: equality first")
     greedy = {**base, "n": 1, "temperature": 0, "dtype": "float32", "prompts": base["prompts"][:2]}
@@ -174,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=SIDES, help="be the worker of one side")
     parser.add_argument("--only", choices=["vote", "teacher"])
-    parser.add_argument("--questions", type=int, help="how many; 4 with votes, 2 for the teacher")
+    parser.add_argument("--questions", type=int, help="how many; 8 with votes, 2 for the teacher")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     if given.side:

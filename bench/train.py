@@ -37,27 +37,32 @@ def random_questions(chains: int, steps: int, prompt: int, chain: int) -> list[A
 
 
 def shipped_questions(chains: int, steps: int) -> list[Any]:
-    """Chains of the shipped corpus: what a teacher really repeats."""
-    import pyarrow.parquet as pq
+    """Chains of the shipped corpus with their questions as a student gets them: what a teacher really repeats."""
     from transformers import AutoTokenizer
 
+    from scotd.config import PromptConfig
+    from scotd.corpus import Corpus
+    from scotd.corpus.exchange import import_parquet
     from scotd.models import resolve
+    from scotd.prompts import Templates, student_prompt
     from scotd.tokens import encode_prompt, encode_target
-    from scotd.types import Prompt
+    from scotd.types import Finish
 
     files = resolve("smollm2-135m-instruct")
     tokenizer: Any = AutoTokenizer.from_pretrained(files.pretrained, gguf_file=files.gguf_file)
-    table = pq.read_table(Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet").to_pylist()
-    by_question: dict[str, list[dict[str, Any]]] = {}
-    for row in table:
-        if '"temperature":1' in str(row).replace(" ", "").replace("'", '"'):
-            by_question.setdefault(row["question_key"], []).append(row)
-    found = []
-    for rows in by_question.values():
-        if len(rows) >= chains:
-            question = encode_prompt(tokenizer, Prompt(text=f"Q: {rows[0]['stem']}\nA:"))
-            found.append([question, [encode_target(tokenizer, row["text"], finished=True) for row in rows[:chains]]])
-    return found[: steps * BATCH // chains]
+    templates = Templates.of(PromptConfig())
+    targets: dict[str, list[list[int]]] = {}
+    with tempfile.TemporaryDirectory() as folder, Corpus.open(Path(folder) / "corpus.sqlite") as corpus:
+        import_parquet(corpus, Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet")
+        questions = {question.key: question for question in corpus.questions()}
+        for chain in corpus.chains():
+            if chain.sampling.temperature == 1:
+                tokens = encode_target(tokenizer, chain.text, finished=chain.finish is Finish.STOP)
+                targets.setdefault(chain.question_key, []).append(tokens)
+    whole = [key for key, held in targets.items() if len(held) >= chains][: steps * BATCH // chains]
+    return [
+        [encode_prompt(tokenizer, student_prompt(questions[key], templates)), targets[key][:chains]] for key in whole
+    ]
 
 
 # ---- sides ----------------------------------------------------------------------------------------------------------

@@ -42,3 +42,14 @@ def test_scores_equal_a_plain_pass(
 def test_a_chain_that_is_too_long_is_refused(make_model: MakeModel) -> None:
     with pytest.raises(ModelError, match="512 positions"):
         score(make_model("gpt2"), [([2] * 500, [[3] * 20])])
+
+
+def test_scores_under_autocast_are_near_those_in_full_precision(make_model: MakeModel) -> None:
+    model = make_model("llama")
+    expected = score(model, QUESTIONS)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = score(model, QUESTIONS)
+    assert found != expected
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted, rel=0.1)
+    assert score(model, []) == []

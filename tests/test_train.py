@@ -357,6 +357,18 @@ def test_bfloat16_computes_and_float32_remembers(make_model: MakeModel, tmp_path
 # ---- schedule and clipping -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_activations_computed_twice_change_no_bit(kind: str, make_model: MakeModel, tmp_path: Path) -> None:
+    found = []
+    for twice in (False, True):
+        model = make_model(kind)
+        how = config(epochs=1, activation_checkpointing=twice)
+        run(model, some_examples(), how, tmp_path / str(twice), dtype=torch.bfloat16)
+        assert model.is_activation_checkpointing == twice
+        found.append(weights(model))
+    assert_same_bits(*found)
+
+
 def test_warm_up_and_schedule(make_model: MakeModel, tmp_path: Path) -> None:
     how = config(warmup_ratio=0.5, batch_chains=7, learning_rate=1e-3, epochs=2, checkpoints=1)
     assert run(make_model("llama"), some_examples(), how, tmp_path).steps == 8

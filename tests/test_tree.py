@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scotd.errors import ModelError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, logits_loss, tree_loss
-from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths, total_weight
+from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths
 
 TOKENS = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=8)
 FEW_TOKENS = st.lists(st.integers(2, 4), min_size=1, max_size=5)  # chains that begin alike, and equal ones
@@ -122,6 +122,27 @@ def test_soft_capped_attention_is_refused() -> None:
         tree_loss(model, batch_of(ROWS), plain_head=False)
 
 
+def test_a_model_with_an_attention_of_its_own_is_refused() -> None:
+    from transformers import GPTJConfig, GPTJForCausalLM
+
+    model: Any = GPTJForCausalLM(GPTJConfig(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4, rotary_dim=4))
+    before = model.config._attn_implementation
+    with (
+        pytest.raises(ModelError, match="GPTJForCausalLM computes attention by itself"),
+        attention_of(model, ATTENTION),
+    ):
+        tree_loss(model, batch_of(ROWS), plain_head=True)
+    assert model.config._attn_implementation == before
+
+
+def test_a_mask_that_a_model_adds_is_refused(make_model: MakeModel) -> None:
+    from scotd.forward import block_attention
+
+    states = torch.zeros(1, 4, 3, 8)
+    with pytest.raises(ModelError, match="a mask of its own"):
+        block_attention(make_model("llama"), states, states, states, torch.zeros(1, 1, 3, 3), tree=batch_of(ROWS))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_branch_does_not_move_its_siblings(kind: str, make_model: MakeModel) -> None:
     model = make_model(kind).double()
@@ -198,7 +219,7 @@ def test_a_row_holds_every_beginning_once_with_the_weight_of_its_chains(
     assert len(row.tokens) == len(prompt) + len(inputs)
     assert row.branches == len(branches) and row.prompt == len(prompt)
     assert row.longest_path == len(prompt) + max(len(branch.tokens) for branch in branches)
-    assert total_weight([row]) == pytest.approx(sum(branch.weight * len(branch.tokens) for branch in branches))
+    assert sum(row.weights) == pytest.approx(sum(branch.weight * len(branch.tokens) for branch in branches))
 
 
 @given(rows=st.lists(st.tuples(TOKENS, BRANCHES), min_size=1, max_size=4))
@@ -215,7 +236,7 @@ def test_every_token_sees_its_ancestors_and_itself(rows: list[tuple[list[int], l
         expected += [ancestors[position] for position in range(len(row.tokens))]
     seen: list[list[int]] = []
     for block in batch.blocks:
-        for keys, mask in zip(block.keys, block.visible()[:, 0], strict=True):
+        for keys, mask in zip(block.keys, block.mask[:, 0], strict=True):
             assert mask.any(dim=-1).all(), "no row of the softmax is empty"
             seen += [keys[visible].tolist() for visible in mask]
     assert [seen[place] for place in batch.order.tolist()] == expected

@@ -7,8 +7,8 @@ has ended leaves the batch at once.
 Shapes: B rows, n questions, V vocabulary.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,8 +40,8 @@ class Decoder:
     """Writes chains with one model. Batches are the caller's: the same batch gives the same bits.
 
     decoder = Decoder(model, tokenizer)
-    decoder.share(prompts)                       # once a stage: all prompts, as token ids
-    completions = decoder.complete(prompts[:8], [5] * 8, params, seeds)
+    decoder.share(prompts)                                    # once a stage: all prompts, as token ids
+    chains = decoder.complete(prompts[:2], [[1, 2, 3], [4]], params)   # a seed for each chain
     """
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
@@ -70,6 +70,7 @@ class Decoder:
                 attention_mask=mask,
                 past_key_values=cache,
                 use_cache=True,
+                shared=Shared(),
                 logits_to_keep=1,
             )
         keys, values = keys_and_values(cache)
@@ -199,13 +200,16 @@ class Decoder:
     def _cache(self, capacity: int) -> OwnCache:
         return OwnCache(self.model.config.num_hidden_layers, capacity)
 
-    def _attention(self) -> ExitStack:
+    @contextmanager
+    def _attention(self) -> Iterator[None]:
         """Switch the model to the levels' attention, and back: it may be in the middle of training."""
-        stack = ExitStack()
-        stack.callback(self.model.train, self.model.training)
+        training = self.model.training
         self.model.eval()
-        stack.enter_context(attention_of(self.model, ATTENTION))
-        return stack
+        try:
+            with attention_of(self.model, ATTENTION):
+                yield
+        finally:
+            self.model.train(training)
 
 
 def _close_ranks(ended: Sequence[bool]) -> list[int]:

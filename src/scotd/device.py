@@ -1,7 +1,6 @@
 """The machine a run is on: device, compute precision, memory allocator. Nothing is assumed, everything is recorded."""
 
 import ctypes
-import ctypes.util
 import os
 import platform
 import sys
@@ -69,7 +68,7 @@ def _glibc() -> ctypes.CDLL | None:
     """The C library where its memory may be managed: glibc, and SCOTD_KEEP_MEMORY is not 0."""
     if sys.platform != "linux" or os.environ.get("SCOTD_KEEP_MEMORY") == "0":
         return None
-    library = ctypes.CDLL(ctypes.util.find_library("c"))
+    library = ctypes.CDLL(None)
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 

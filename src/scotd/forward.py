@@ -1,7 +1,7 @@
 """A batch of trees through a transformers model: attention over blocks, the loss without its logits.
 
-    with tree_attention(model):
-        loss = tree_loss(model, batch)
+    with attention_of(model, ATTENTION):
+        loss = tree_loss(model, batch, plain_head=head_is_plain(model))
 
 Both go through the model's own forward, so that wrappers (DDP, FSDP, gradient checkpointing) see what they expect: the
 attention through transformers' attention interface, the loss in the place of the output head. Logits of a whole batch
@@ -15,6 +15,7 @@ Shapes as in `tree.py`; H query heads, G key-value heads, D head size, E hidden 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def block_attention(  # noqa: PLR0917 - the signature is transformers'
 
     query (1, H, T, D); key, value (1, G, T, D). Returns (1, T, H, D), as transformers' attention functions do.
     """
-    refuse_unknown(module, options)
+    refuse_unknown(module, options, attention_mask)
     assert tree is not None and query.shape[0] == 1, "a tree batch is one row"
     heads, groups, size = query.shape[1], key.shape[1], query.shape[3]
     device = query.device.type
@@ -73,12 +74,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, block: Block, scaling:
     On a CPU short paths go through plain matrix products: torch's fused kernel is made for long sequences and takes
     three times as long at these sizes. Elsewhere, and for long paths, whose scores would fill memory, it is the better.
     """
-    mask = block.visible()
     if query.device.type == "cpu" and key.shape[2] <= PLAIN_KEYS:
-        out: Tensor = PlainAttention.apply(query, key, value, mask, scaling)
+        out: Tensor = PlainAttention.apply(query, key, value, block.mask, scaling)
     else:
         grouped = query.shape[1] != key.shape[1]
-        out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+        out = scaled_dot_product_attention(query, key, value, attn_mask=block.mask, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
@@ -117,9 +117,10 @@ class PlainAttention(torch.autograd.Function):
         return for_query, for_key, for_value, None, None
 
 
-def refuse_unknown(module: torch.nn.Module, options: dict[str, object]) -> None:
+def refuse_unknown(module: torch.nn.Module, options: dict[str, object], own_mask: Tensor | None) -> None:
     """Raise ModelError where a layer wants its attention changed in a way that is not done here."""
     unknown = [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    unknown += ["a mask of its own"] if own_mask is not None else []
     if unknown:
         raise ModelError(
             f"{type(module).__name__} attends with {unknown[0]}, which a tree of chains cannot do exactly."
@@ -131,10 +132,18 @@ AttentionInterface.register(ATTENTION, block_attention)
 
 @contextmanager
 def attention_of(model: Any, implementation: str) -> Iterator[None]:
-    """Switch a model to an attention implementation, and back."""
+    """Switch a model to an attention implementation, and back.
+
+    Raises ModelError where its layers have an attention of their own: transformers only warns then, and goes on.
+    """
     before = model.config._attn_implementation
-    model.set_attn_implementation(implementation)
     try:
+        model.set_attn_implementation(implementation)
+        if model.config._attn_implementation != implementation:
+            raise ModelError(
+                f"{type(model).__name__} computes attention by itself and not through transformers' interface for it, "
+                "so chains cannot share a prompt exactly: use another model."
+            )
         yield
     finally:
         model.set_attn_implementation(before)
@@ -264,7 +273,9 @@ def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
             for start in range(0, len(states), size):
                 source = batch.sources[order] - start
                 inside = (source >= 0) & (source < size)
-                keep(linear(states[start : start + size], head.weight, head.bias), order[inside], source[inside])
+                weight = head.weight.to(states.dtype)
+                bias = None if head.bias is None else head.bias.to(states.dtype)
+                keep(linear(states[start : start + size], weight, bias), order[inside], source[inside])
             return states.new_zeros(())
 
         with _in_the_head(model.get_output_embeddings(), chunks):
@@ -288,11 +299,8 @@ def _in_the_head(head: Any, function: Callable[[Tensor, Any], Tensor]) -> Iterat
         with torch.autocast(device, enabled=False):
             return function(flat, head)
 
-    head.forward = forward
-    try:
+    with patch.object(head, "forward", forward):
         yield
-    finally:
-        del head.forward
 
 
 @torch.no_grad()

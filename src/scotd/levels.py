@@ -143,11 +143,12 @@ def level_attention(  # noqa: PLR0917 - the signature is transformers'
     query (B, H, Q, D); key, value (B, G, T, D); attention_mask (B, 1, Q, T) bool over own tokens, None where all are
     visible. Returns (B, Q, H, D), as transformers' attention functions do.
     """
-    refuse_unknown(module, options)
+    refuse_unknown(module, options, None)
     rows, heads, queries, size = query.shape
     scale = size**-0.5 if scaling is None else scaling
     groups = key.shape[1]
-    prefix, questions = (None, None) if shared is None else (shared.prefix, shared.questions)
+    assert shared is not None, "a model that loses keyword arguments on their way would write without its question"
+    prefix, questions = shared.prefix, shared.questions
     if prefix is None and questions is None:
         out = scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, scale=scale, enable_gqa=heads != groups

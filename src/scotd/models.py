@@ -35,9 +35,7 @@ from scotd.progress import Tracker, silent
 
 Source = Literal["hub", "wheels", "folder", "file", "hub-id"]
 
-# What a folder's answers depend on; a card beside it may change.
-_DECISIVE = ("*.safetensors", "*.gguf", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt")
-_PARTS, _PART = 256, 1 << 16  # 16 MiB read of a big file
+_INDECISIVE = {"README.md", "scotd_training.json"}  # files of a folder that change no answer
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -118,29 +116,22 @@ def durable_name(reference: str) -> str:
     """What a model is called where names last: in chains' identities, on model cards.
 
     A known model and a Hugging Face id stand for themselves. Files of the user's own are called by the last part of
-    their path and a digest of what decides the weights, so that they may move and two folders of one name stay two.
+    their path and a digest of their bytes, so that they may move and two folders of one name stay two. Reading some
+    gigabytes takes seconds, once a process.
     """
     path = Path(reference).expanduser()
     if reference in KNOWN or not path.exists():
         return reference
     path = path.resolve()
-    files = [path] if path.is_file() else sorted({file for pattern in _DECISIVE for file in path.glob(pattern)})
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
+    files = [file for file in files if file.name not in _INDECISIVE]
     key = [[file.name, _fingerprint(file, *_stamps([file])[0])] for file in files]
     return f"{path.name}@{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
 
 
 @cache
-def _fingerprint(path: Path, size: int, _changed: int) -> str:
-    """SHA-256 of a file, of a big one's evenly spaced parts: any further training changes all of its tensors."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        if size <= _PARTS * _PART:
-            found.update(file.read())
-        else:
-            for number in range(_PARTS):
-                file.seek(number * (size - _PART) // (_PARTS - 1))
-                found.update(file.read(_PART))
-    return found.hexdigest()
+def _fingerprint(path: Path, _size: int, _changed: int) -> str:
+    return sha256(path)
 
 
 def _own(

@@ -25,6 +25,8 @@ def score(
     Whether an end token counts is the caller's: it counts where it is given. Raises ModelError where a chain is too
     long for the model.
     """
+    if not questions:
+        return []
     rows = [pack(prompt, [Branch(tokens=tuple(chain)) for chain in chains]) for prompt, chains in questions]
     check_supported(model, max(row.longest_path for row in rows), "shorten prompts and chains")
     device = next(model.parameters()).device

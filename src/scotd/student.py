@@ -16,7 +16,7 @@ from unittest.mock import patch
 import gguf
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
 
 from scotd.errors import ModelError
 from scotd.models import ModelFiles, converted
@@ -59,6 +59,17 @@ def load(
     return Loaded(model=model.to(device).eval(), tokenizer=tokenizer, dropouts=dropouts)
 
 
+def outline(files: ModelFiles, *, progress: Tracker = silent) -> tuple[Any, Tokenizer]:
+    """The model without its weights, for what its configuration says, and its tokenizer. Raises as `load` does."""
+    files = converted(files, dtype="float32", write=partial(_dequantise, dtype=torch.float32), progress=progress)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(files.pretrained)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(files.pretrained)), tokenizer
+    except (OSError, ValueError, KeyError) as error:
+        raise _unloadable(files, error) from None
+
+
 def _dequantise(files: ModelFiles, folder: Path, *, dtype: torch.dtype) -> None:
     """Load a GGUF file in a precision and save it as a folder.
 
@@ -82,9 +93,11 @@ def _from_pretrained(files: ModelFiles, **options: Any) -> tuple[Tokenizer, Any]
         tokenizer = AutoTokenizer.from_pretrained(files.pretrained, gguf_file=files.gguf_file)
         return tokenizer, AutoModelForCausalLM.from_pretrained(files.pretrained, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{files.reference}: cannot be loaded as a causal language model: {str(error).splitlines()[0]}"
-        ) from None
+        raise _unloadable(files, error) from None
+
+
+def _unloadable(files: ModelFiles, error: Exception) -> ModelError:
+    return ModelError(f"{files.reference}: cannot be loaded as a causal language model: {str(error).splitlines()[0]}")
 
 
 def silence_dropout(model: Any) -> dict[str, float]:

@@ -77,19 +77,14 @@ class TreeRow:
 class Block:
     """Segments whose attention is computed together, padded to the longest.
 
-    queries: (n, Q) int64, tokens of the batch. keys: (n, P) int64, the tokens of their paths from the root on, so that
-    key j stands at position j. positions: (n, Q) int64. Padding queries stand at position 0, padding keys after the
-    path: nothing sees them.
+    queries: (n, Q) int64, tokens of the batch. keys: (n, P) int64, the tokens of their paths from the root on. mask:
+    (n, 1, Q, P) bool, True where a query sees a key: its ancestors and itself. Padding queries see the first key,
+    padding keys are seen by nothing.
     """
 
     queries: Tensor
     keys: Tensor
-    positions: Tensor
-
-    def visible(self) -> Tensor:
-        """Attention mask (n, 1, Q, P): True where a query sees a key."""
-        key = torch.arange(self.keys.shape[1], device=self.keys.device)
-        return (key <= self.positions[:, :, None])[:, None]
+    mask: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +105,7 @@ class TreeBatch:
     targets: Tensor
     weights: Tensor
 
-    def to(self, device: torch.device | str, **_: object) -> "TreeBatch":
+    def to(self, device: torch.device | str) -> "TreeBatch":
         """The same on a device."""
         return replace(
             self,
@@ -252,13 +247,15 @@ def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int])
             for offset, token in enumerate(tokens):
                 order[token] = done + number * longest + offset
         done += len(group) * longest
+        # A path starts at the root, so that its key j stands at depth j.
+        depths = torch.tensor(
+            [[*(positions[token] for token in tokens), *([0] * (longest - len(tokens)))] for tokens, _ in group]
+        )
         blocks.append(
             Block(
                 queries=torch.tensor([[*tokens, *([tokens[0]] * (longest - len(tokens)))] for tokens, _ in group]),
                 keys=torch.tensor([[*path, *([path[0]] * (longest_path - len(path)))] for _, path in group]),
-                positions=torch.tensor(
-                    [[*(positions[token] for token in tokens), *([0] * (longest - len(tokens)))] for tokens, _ in group]
-                ),
+                mask=(torch.arange(longest_path) <= depths[:, :, None])[:, None],
             )
         )
     return tuple(blocks), torch.tensor(order)
@@ -271,8 +268,10 @@ def _cuts(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         widest, found = 0, (0, 0)
         for start in range(end - 1, -1, -1):
             widest = max(widest, sizes[start][1])
-            area = (end - start) * sizes[end - 1][0] * widest
-            cost = best[start][0] + area + BLOCK_COST
+            cost = (end - start) * sizes[end - 1][0] * widest + BLOCK_COST
+            if start < end - 1 and cost > found[0]:
+                break  # a wider group only costs more
+            cost += best[start][0]
             if start == end - 1 or cost < found[0]:
                 found = (cost, start)
         best.append(found)
@@ -318,8 +317,3 @@ def check_supported(model: Any, longest_path: int, remedy: str = "set training.m
             f"{name} has {positions} positions and the longest question with its chain takes {longest_path}: "
             f"{remedy} to {positions} or less."
         )
-
-
-def total_weight(rows: Iterable[TreeRow]) -> float:
-    """Sum of the loss terms' weights: the divisor of one optimizer step."""
-    return sum(sum(row.weights) for row in rows)

@@ -25,7 +25,7 @@ from scotd.experiment.record import RunFolder
 from scotd.experiment.run import Cell, Say
 from scotd.models import ModelFiles, durable_name, resolve
 from scotd.progress import Progress, Tracker
-from scotd.student import load, save, training_record, write_training_record
+from scotd.student import load, outline, save, training_record, write_training_record
 from scotd.tokens import encode_prompt
 from scotd.train import tokenize, train
 from scotd.tree import check_supported
@@ -101,15 +101,13 @@ def _check_fits(plan: Plan, progress: Tracker) -> None:
         if config.target is not Target.UNDISTILLED:
             continue
         base = resolve(config.model or plan.experiment.student, progress=progress)
-        loaded = load(base, dtype=torch.float32, device=torch.device("cpu"), progress=progress)
+        model, tokenizer = outline(base, progress=progress)
         needed = 0
         for split, questions in plan.evaluated.items():
             caps = [decoding.sampling.max_tokens for decoding in plan.decodings(name, split).values()]
-            prompts = (encode_prompt(loaded.tokenizer, plan.prompt_for(name, question)) for question in questions)
+            prompts = (encode_prompt(tokenizer, plan.prompt_for(name, question)) for question in questions)
             needed = max(needed, max(map(len, prompts)) + max(caps)) if caps else needed
-        check_supported(
-            loaded.model, needed, f"shorten the exemplars, or set students.{name}.max_tokens, to bring both"
-        )
+        check_supported(model, needed, f"shorten the exemplars, or set students.{name}.max_tokens, to bring both")
 
 
 def _train(
@@ -319,7 +317,7 @@ def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, set
         [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
         for example in made.examples
     ]
-    counted = settings.model_dump(mode="json", exclude={"checkpoints", "report_to"})
+    counted = settings.model_dump(mode="json", exclude={"checkpoints", "report_to", "activation_checkpointing"})
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]

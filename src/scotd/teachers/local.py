@@ -53,7 +53,7 @@ class LocalTeacher:
         decoder = self._loaded()
         prompts = [encode_prompt(decoder.tokenizer, ask.prompt) for ask in batch]
         held = () if decoder.prefix is None else decoder.prefix.tokens
-        if not held or any(tuple(prompt[: len(held)]) != held for prompt in prompts):
+        if not held or any(len(prompt) <= len(held) or tuple(prompt[: len(held)]) != held for prompt in prompts):
             # a batch that parts earlier than those before it shortens the prefix; it never has to grow again
             company = (
                 [[*held, -1]] if held else [encode_prompt(decoder.tokenizer, following.prompt)] if following else []
