@@ -1,6 +1,7 @@
-"""Training: ours against TRL's SFTTrainer, the same chains, SmolLM2-135M, batch of 32 chains.
+"""Training: ours against TRL's SFTTrainer, the same chains, SmolLM2-135M, batch of 32 chains (30 of them at N = 30).
 
     python bench/train.py                # or: make bench BENCH=train
+    python bench/train.py --curves       # over chains a question, prompt length and vocabulary
 
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
 same tokens. TRL runs as its users would run it here at its best: prompts and completions tokenised beforehand, loss on
@@ -14,6 +15,8 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,13 @@ def random_questions(chains: int, steps: int, prompt: int, chain: int) -> list[A
     def tokens(mean: int) -> list[int]:
         return [draw.randrange(1000, 49_000) for _ in range(draw.randint(mean * 2 // 3, mean * 4 // 3))]
 
-    return [[tokens(prompt), [tokens(chain) for _ in range(chains)]] for _ in range(steps * BATCH // chains)]
+    return [[tokens(prompt), [tokens(chain) for _ in range(chains)]] for _ in range(steps * (BATCH // chains))]
+
+
+def batch_of(questions: list[Any]) -> int:
+    """Chains a step: whole questions, at most 32 chains."""
+    chains = len(questions[0][1])
+    return chains * (BATCH // chains)
 
 
 def shipped_questions(chains: int, steps: int) -> list[Any]:
@@ -59,7 +68,7 @@ def shipped_questions(chains: int, steps: int) -> list[Any]:
             if chain.sampling.temperature == 1:
                 tokens = encode_target(tokenizer, chain.text, finished=chain.finish is Finish.STOP)
                 targets.setdefault(chain.question_key, []).append(tokens)
-    whole = [key for key, held in targets.items() if len(held) >= chains][: steps * BATCH // chains]
+    whole = [key for key, held in targets.items() if len(held) >= chains][: steps * (BATCH // chains)]
     return [
         [encode_prompt(tokenizer, student_prompt(questions[key], templates)), targets[key][:chains]] for key in whole
     ]
@@ -86,7 +95,7 @@ def ours(spec: Any) -> Found:
         for prompt, chains in spec["questions"]
     ]
     config = TrainingConfig(
-        batch_chains=BATCH,
+        batch_chains=batch_of(spec["questions"]),
         branches_per_row=len(spec["questions"][0][1]),
         learning_rate=1e-5,
         warmup_ratio=0,
@@ -138,7 +147,7 @@ def trl(spec: Any) -> Found:
     with tempfile.TemporaryDirectory() as folder, recording(logs):
         arguments = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch_of(spec["questions"]),
             num_train_epochs=1,
             learning_rate=1e-5,
             lr_scheduler_type="constant",
@@ -193,7 +202,7 @@ def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
 
 
 def check_equal(questions: list[Any]) -> float:
-    """One step of both in float32 on the same 32 chains; returns the greater of the two relative differences."""
+    """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
     spec = {"questions": questions, "bf16": False, "shuffled": False}
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
@@ -212,7 +221,7 @@ def compare(name: str, questions: list[Any], given: argparse.Namespace) -> None:
     emit(
         name,
         ratio=round(seconds["trl"] / seconds["ours"], 2),
-        chains_a_second={side: round(BATCH / value, 2) for side, value in seconds.items()},
+        chains_a_second={side: round(batch_of(questions) / value, 2) for side, value in seconds.items()},
         peak_gib=memory,
         memory_ratio=round(memory["ours"] / memory["trl"], 2),
         rounds=given.rounds,
@@ -223,25 +232,91 @@ def compare(name: str, questions: list[Any], given: argparse.Namespace) -> None:
     )
 
 
+def compare_losses(name: str, vocabulary: int, rounds: int) -> None:
+    """The head's product and loss of 720 states, forward and backward: in chunks against whole logits."""
+    from statistics import median as middle
+
+    import torch
+
+    from scotd.device import keep_memory
+    from scotd.forward import CHUNK_BYTES, ChunkedLoss
+
+    keep_memory()
+    torch.manual_seed(0)
+    states = torch.randn(720, 576).requires_grad_()
+    head = (torch.randn(vocabulary, 576) / 24).requires_grad_()
+    targets = torch.randint(vocabulary, (720,))
+
+    def whole(dtype: torch.dtype) -> torch.Tensor:
+        logits = torch.nn.functional.linear(states.to(dtype), head.to(dtype)).float()
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+
+    def chunked(dtype: torch.dtype) -> torch.Tensor:
+        terms = torch.arange(720), targets, torch.ones(720)
+        found: torch.Tensor = ChunkedLoss.apply(states.to(dtype), head, None, *terms, CHUNK_BYTES // (4 * vocabulary))
+        return found
+
+    def gradient(way: Callable[[torch.dtype], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        head.grad = states.grad = None
+        way(dtype).backward()
+        return torch.as_tensor(head.grad)
+
+    expected, found = gradient(whole, torch.float32), gradient(chunked, torch.float32)
+    difference = ((found - expected).abs().max() / expected.abs().max()).item()
+    if difference > 1e-5:
+        sys.exit(f"{name}: gradients differ by {difference:.1e}. Nothing was measured.")
+    seconds: dict[str, list[float]] = {"ours": [], "whole": []}
+    for number in range(3 * rounds + 1):
+        for side, way in (("ours", chunked), ("whole", whole)):
+            started = time.perf_counter()
+            gradient(way, torch.bfloat16)
+            if number > 0:
+                seconds[side].append(time.perf_counter() - started)
+    medians = {side: round(middle(times), 4) for side, times in seconds.items()}
+    emit(
+        name,
+        ratio=round(medians["whole"] / medians["ours"], 2),
+        seconds=medians,
+        rounds=3 * rounds,
+        difference=difference,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=["ours", "trl"], help="be the worker of one side")
     parser.add_argument("--only", help="part of a benchmark's name")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=5, help="a round, two of which warm up")
     given = parser.parse_args()
     if given.side:
         worker({"ours": ours, "trl": trl}, given.side)
         return
-    benchmarks = {
+    benchmarks: dict[str, Callable[[], list[Any]]] = {
         "train_8_branches": lambda: random_questions(8, given.steps, 40, 45),
+        "train_30_branches": lambda: random_questions(30, given.steps, 40, 45),
         "train_1_branch": lambda: random_questions(1, given.steps, 40, 45),
         "train_shipped_chains_8": lambda: shipped_questions(8, given.steps),
     }
+    if given.curves:
+        benchmarks = {
+            f"train_curve_chains_{chains}": partial(random_questions, chains, given.steps, 40, 45)
+            for chains in (1, 2, 4, 8, 16, 30)
+        }
+        benchmarks |= {
+            f"train_curve_prompt_{length}": partial(random_questions, 8, given.steps, length, 45)
+            for length in (20, 80, 160)
+        }
     for name, questions in benchmarks.items():
         if given.only is None or given.only in name:
             note(f"{name}: equality first")
             compare(name, questions(), given)
+    if given.curves:
+        for vocabulary in (32_000, 49_152, 151_936):
+            name = f"train_curve_vocabulary_{vocabulary}"
+            if given.only is None or given.only in name:
+                compare_losses(name, vocabulary, given.rounds)
 
 
 if __name__ == "__main__":

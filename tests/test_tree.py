@@ -86,7 +86,8 @@ def test_loss_and_every_gradient_equal_separate_sequences(
     kind: str, plain_head: bool, plain_keys: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scotd.forward.PLAIN_KEYS", plain_keys)
-    monkeypatch.setattr("scotd.forward.CHUNK_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk
+    monkeypatch.setattr("scotd.forward.CHUNK_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk,
+    monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)  # two chunks a product
     model = make_model(kind).double()
     assert head_is_plain(model)
     assert_equal_to_separate(model, kind, plain_head=plain_head)

@@ -214,7 +214,7 @@ class EvaluationConfig(Section):
         default_factory=lambda: {"greedy": DecodingConfig()}
     )
     max_tokens: Count = 128
-    batch_chains: Count = 64
+    batch_chains: Count = 256
     baseline: str | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     seed: Whole = 0

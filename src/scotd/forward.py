@@ -28,6 +28,7 @@ from scotd.tree import Block, TreeBatch
 ATTENTION = "scotd_tree"
 PLAIN_KEYS = 512  # longer paths take torch's own attention kernel
 CHUNK_BYTES = 64 << 20  # of float32 logits at a time
+GROUP_BYTES = 256 << 20  # of their gradients, narrow again: each product with them passes over the whole head
 
 
 def block_attention(  # noqa: PLR0917 - the signature is transformers'
@@ -172,7 +173,7 @@ class ChunkedLoss(torch.autograd.Function):
         head, add = weight.to(states.dtype), None if bias is None else bias.to(states.dtype)
         wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         for_states = torch.empty_like(states) if wants_states else None
-        for_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if wants_weight else None
+        for_weight: Tensor | None = None
         for_bias = (
             torch.zeros(bias.shape, dtype=wide, device=weight.device) if bias is not None and wants_bias else None
         )
@@ -181,11 +182,12 @@ class ChunkedLoss(torch.autograd.Function):
         mass = torch.zeros(len(states), dtype=wide, device=states.device).index_add_(0, sources, weights)
         bounds = torch.searchsorted(sources, torch.arange(0, len(states) + chunk, chunk, device=states.device)).tolist()
         total = torch.zeros((), dtype=wide, device=states.device)
+        group = chunk * max(1, GROUP_BYTES // (chunk * weight.shape[0] * states.element_size()))
+        gradients = states.new_empty(min(group, len(states)), weight.shape[0])
         for number, start in enumerate(range(0, len(states), chunk)):
-            rows = states[start : start + chunk]
             terms = slice(bounds[number], bounds[number + 1])
             source, target, share = sources[terms] - start, targets[terms], weights[terms]
-            logits = linear(rows, head, add).to(wide)
+            logits = linear(states[start : start + chunk], head, add).to(wide)
             greatest = logits.amax(dim=-1, keepdim=True)
             chosen = logits[source, target]
             exponentials = logits.sub_(greatest).exp_()  # one pass serves the loss and its gradient
@@ -193,13 +195,19 @@ class ChunkedLoss(torch.autograd.Function):
             total += (share * ((greatest + sums.log())[source, 0] - chosen)).sum()
             gradient = exponentials.mul_(mass[start : start + chunk, None] / sums)
             gradient.index_put_((source, target), -share, accumulate=True)
-            narrow = gradient.to(states.dtype)
-            if for_states is not None:
-                torch.mm(narrow, head, out=for_states[start : start + chunk])
-            if for_weight is not None:
-                for_weight += narrow.T @ rows
             if for_bias is not None:
                 for_bias += gradient.sum(dim=0)
+            done = start + len(gradient)
+            first = start - start % group
+            gradients[start - first : done - first] = gradient
+            if done - first < group and done < len(states):
+                continue
+            held = gradients[: done - first]
+            if for_states is not None:
+                torch.mm(held, head, out=for_states[first:done])
+            if wants_weight:
+                product = held.T @ states[first:done]
+                for_weight = product.to(wide) if for_weight is None else for_weight.add_(product)
         ctx.save_for_backward(for_states, for_weight, for_bias)
         ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
         return total
