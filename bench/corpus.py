@@ -90,7 +90,7 @@ def selecting(name: str) -> Callable[[Any, int], int]:
         from scotd.select import select
 
         known = {question.key: question for question in corpus.questions()}
-        chosen = select(name, corpus.chains(teacher=TEACHER), known)
+        chosen = select(name, corpus.answered(known, teacher=TEACHER), known)
         corpus.save_selection("bench", chosen)
         return len(chosen.kept) + len(chosen.dropped)
 
@@ -122,9 +122,16 @@ def stream(corpus: Any, size: int) -> int:
     return sum(1 for _ in corpus.chains(teacher=TEACHER))
 
 
+def answers(corpus: Any, size: int) -> int:
+    """What chains answer, read for the first time: later readers find it in the file."""
+    known = {question.key: question for question in corpus.questions()}
+    return sum(one.answer is not None for one in corpus.answered(known, teacher=TEACHER))
+
+
 OPERATIONS = {
     "add": add,
     "stream": stream,
+    "answers": answers,
     "select_correct": selecting("correct"),
     "select_majority": selecting("majority"),
     "stats": stats,

@@ -30,6 +30,7 @@ from scotd.types import (
     Finish,
     Message,
     NoAnswer,
+    Parsed,
     Prediction,
     Prompt,
     Question,
@@ -636,3 +637,49 @@ def test_chains_stream_along_an_index_and_are_never_sorted_as_a_whole(corpus: Co
     connection.close()
     assert any("chains_by_question" in step for step in plan), plan
     assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in plan), plan
+
+
+def test_what_chains_answer_is_read_once_by_each_parser(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scotd import answers
+
+    read: list[str] = []
+    original = answers.parse
+
+    def parse(text: str, asked: Question, finish: Finish) -> Parsed:
+        read.append(text)
+        return original(text, asked, finish)
+
+    monkeypatch.setattr("scotd.answers.parse", parse)
+    known = {question(number).key: question(number) for number in (1, 2)}
+    chains = [chain(1, 0), chain(1, 1, text=" So the answer is (B)."), chain(2, 0, text=" Ducks", finish=Finish.LENGTH)]
+    expected = [("A", None), ("B", None), (None, "cut off")]
+
+    def said(corpus: Corpus, **filters: Any) -> list[tuple[str | None, str | None]]:
+        found = list(corpus.answered(known, **filters))
+        assert [one.chain_id for one in found] == [one.id for one in corpus.chains(**filters)]
+        return [(one.answer, one.reason) for one in found]
+
+    with Corpus.open(path) as corpus:
+        corpus.add_questions(known.values())
+        corpus.add_prompts([prompt(1), prompt(2)])
+        corpus.add_chains(chains)
+        assert said(corpus, question_keys=[question(1).key]) == expected[:2] and len(read) == 2
+        assert said(corpus) == expected and len(read) == 3
+        assert said(corpus, teacher=TEACHER) == expected and len(read) == 3
+    monkeypatch.setattr("scotd.answers.version", lambda: "another")
+    with Corpus.open(path, "ro") as corpus:
+        assert said(corpus) == expected and len(read) == 6
+        assert said(corpus) == expected and len(read) == 9, "a reader stores nothing"
+    with Corpus.open(path) as corpus:
+        assert said(corpus) == expected and len(read) == 12
+        assert said(corpus) == expected and len(read) == 12
+
+
+def test_a_parsers_version_is_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from scotd import answers, languages
+
+    before = answers.version()
+    other = tmp_path / "languages.py"
+    other.write_bytes(Path(languages.__file__).read_bytes() + b"\n")
+    monkeypatch.setattr(languages, "__file__", str(other))
+    assert answers.version.__wrapped__() != before

@@ -22,7 +22,7 @@ from scotd.corpus.exchange import export_parquet
 from scotd.errors import DataError, ModelError, RunError
 from scotd.experiment import Outcome, Plan, run
 from scotd.experiment.examples import chain_examples, label_examples
-from scotd.experiment.run import accuracies, chains_of
+from scotd.experiment.run import accuracies, answers_of, chains_of
 from scotd.models import durable_name
 from scotd.progress import silent
 from scotd.select import select
@@ -206,10 +206,11 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
     bench, _ = whole
     plan = Plan.of(load(bench.path))
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
-        chains = chains_of(plan, corpus, greedy=False)
-        greedy = chains_of(plan, corpus, greedy=True)
+        chains = list(chains_of(plan, corpus, greedy=False))
+        greedy = list(chains_of(plan, corpus, greedy=True))
+        chosen = select("correct", answers_of(plan, corpus, greedy=False), plan.questions)
     assert {chain.index for chain in greedy} == {0} and {chain.index for chain in chains} == {0, 1, 2, 3}
-    made = chain_examples(plan, chains, select("correct", chains, plan.questions))
+    made = chain_examples(plan, chains, chosen)
     third = next(example for example in made.examples if example.question_key == "odd/n03")
     assert third.prompt.text == "Q: Is 3 odd?\nAnswer Choices: yes, no\nA:"  # without exemplars
     # n03: chain 0 is wrong (3 % 4 == 3), 1 right and cut off at its limit, 2 has no answer, 3 right

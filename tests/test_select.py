@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scotd.errors import ConfigError
 from scotd.select import select
-from scotd.types import Chain, Choice, Finish, NoAnswer, Parsed, Question, SamplingParams
+from scotd.types import Answered, Chain, Choice, Finish, NoAnswer, Parsed, Question, SamplingParams
 from scotd.vote import vote
 
 LABELS = ("A", "B", "C")
@@ -39,6 +39,24 @@ def parse(text: str, asked: Question, finish: Finish) -> Parsed:
     return Parsed(rationale=text, answer=None, reason=reason)
 
 
+def read(chains: list[Chain]) -> list[Answered]:
+    """What chains answer, by this file's parser."""
+    found = []
+    for one in chains:
+        parsed = parse(one.text, QUESTIONS.get(one.question_key) or question(0, None), one.finish)
+        found.append(
+            Answered(
+                chain_id=one.id,
+                question_key=one.question_key,
+                index=one.index,
+                finish=one.finish,
+                answer=parsed.answer,
+                reason=parsed.reason,
+            )
+        )
+    return found
+
+
 def chains_of(*texts_by_question: str) -> list[Chain]:
     return [
         chain(number, index, "" if text == "-" else "..." if text == "." else text)
@@ -52,7 +70,7 @@ QUESTIONS = {asked.key: asked for asked in (question(0, "A"), question(1, None),
 
 def test_correct_keeps_what_agrees_with_the_gold_label() -> None:
     chains = chains_of("AB-A.", "AA", "BB", "A")
-    chosen = select("correct", chains, QUESTIONS, parse)
+    chosen = select("correct", read(chains), QUESTIONS)
     assert chosen.kept == (chains[0].id, chains[3].id)
     assert chosen.counts() == {
         "kept": 2,
@@ -67,24 +85,24 @@ def test_correct_keeps_what_agrees_with_the_gold_label() -> None:
 
 def test_all_drops_only_what_cannot_be_trained_on() -> None:
     chains = chains_of("AB-", "C", "")
-    chosen = select("all", chains, QUESTIONS, parse)
+    chosen = select("all", read(chains), QUESTIONS)
     assert chosen.kept == (chains[0].id, chains[1].id, chains[3].id)
     assert chosen.dropped == {chains[2].id: "unparsed: empty"}
 
 
 def test_majority_labels_questions_by_their_own_chains_without_looking_at_gold() -> None:
     chains = chains_of("BB-A", "CAC", "-.")
-    chosen = select("majority", chains, QUESTIONS, parse)
+    chosen = select("majority", read(chains), QUESTIONS)
     assert chosen.labels == {"t/q0": "B", "t/q1": "C"}
     assert chosen.kept == (chains[0].id, chains[1].id, chains[4].id, chains[6].id)
     assert chosen.dropped[chains[3].id] == "not the majority"
     blind = {key: question(int(key[-1]), None) for key in QUESTIONS}
-    assert select("majority", chains, blind, parse) == chosen
+    assert select("majority", read(chains), blind) == chosen
 
 
 def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"'corect' is not known\. Did you mean 'correct'"):
-        select("corect", [], QUESTIONS, parse)
+        select("corect", [], QUESTIONS)
 
 
 corpora = st.lists(st.text(alphabet="ABC-.", max_size=6), min_size=1, max_size=5).map(lambda texts: chains_of(*texts))
@@ -94,21 +112,21 @@ corpora = st.lists(st.text(alphabet="ABC-.", max_size=6), min_size=1, max_size=5
 def test_kept_and_dropped_are_all_and_the_order_of_chains_decides_nothing(
     chains: list[Chain], name: str, seed: int
 ) -> None:
-    chosen = select(name, chains, QUESTIONS, parse)
+    chosen = select(name, read(chains), QUESTIONS)
     assert sorted([*chosen.kept, *chosen.dropped]) == sorted(one.id for one in chains)
     assert sum(chosen.counts().values()) == len(chains)
     order = {one.id: place for place, one in enumerate(chains)}
     assert list(chosen.kept) == sorted(chosen.kept, key=order.__getitem__)
     shuffled = list(chains)
     random.Random(seed).shuffle(shuffled)
-    again = select(name, shuffled, QUESTIONS, parse)
+    again = select(name, read(shuffled), QUESTIONS)
     assert set(again.kept) == set(chosen.kept)
     assert (again.dropped, again.labels) == (chosen.dropped, chosen.labels)
 
 
 @given(chains=corpora)
 def test_the_majority_is_the_vote_of_the_parsed_answers(chains: list[Chain]) -> None:
-    chosen = select("majority", chains, QUESTIONS, parse)
+    chosen = select("majority", read(chains), QUESTIONS)
     for key, asked in QUESTIONS.items():
         cast = [parse(one.text, asked, one.finish).answer for one in chains if one.question_key == key]
         assert chosen.labels.get(key) == vote(cast, key).answer

@@ -24,12 +24,15 @@ that hit the token limit keeps its answer only if nothing that could have follow
 White space is collapsed before any expression runs, and none has a repetition in a repetition: time is linear.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import NamedTuple
 
+from scotd import languages, reading
 from scotd.reading import CLOSERS, EDGE, Named, Reading, Text, words
 from scotd.types import Finish, NoAnswer, Parsed, Question
 
@@ -80,6 +83,13 @@ _NEXT_QUESTION = re.compile(
 )
 _YES_NO = re.compile(r"(?:yes|no|true|false|sí|si|oui|non|ja|nein|да|нет)", re.IGNORECASE)
 _BULLET = re.compile(r"(?:[-•>]\s|(?:the|option|choice)\s)*", re.IGNORECASE)
+
+
+@cache
+def version() -> str:
+    """Which parser this is: a digest of its source. Answers that another one read are read anew."""
+    sources = [Path(file).read_bytes() for file in (__file__, reading.__file__, languages.__file__)]
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:16]
 
 
 class _Kind(StrEnum):

@@ -224,6 +224,18 @@ class Parsed:
         assert (self.answer is None) != (self.reason is None), self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A chain as selections see it: its identity, its answer or the reason why it has none, and no text."""
+
+    chain_id: str
+    question_key: str
+    index: int
+    finish: Finish
+    answer: str | None
+    reason: NoAnswer | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which chains are trained on, and for each other one the reason. kept + dropped = all.

@@ -284,13 +284,13 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     """Prompts, targets and the selected chains, as the experiment's students are trained on them."""
     from scotd.answers import parse
     from scotd.experiment import Plan
-    from scotd.experiment.run import chains_of
+    from scotd.experiment.run import answers_of
     from scotd.prompts import student_prompt, target_text
     from scotd.select import select
     from scotd.types import Chain
 
     plan = Plan.of(load(experiment, ()))
-    chosen = select(selection, chains_of(plan, corpus, greedy=False), plan.questions)
+    chosen = select(selection, answers_of(plan, corpus, greedy=False), plan.questions)
     for reason, count in chosen.counts().items():
         say(f"{reason}: {count}")
 

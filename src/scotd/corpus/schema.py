@@ -111,7 +111,17 @@ CREATE TABLE runs (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# What a parser read in a chain's text. It can be read again at any time, but not a million times a second.
+_PARSES = """
+CREATE TABLE parses (
+    chain INTEGER PRIMARY KEY REFERENCES chains,
+    parser TEXT NOT NULL,
+    answer TEXT,
+    reason TEXT
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PARSES)
 
 
 def connect_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:

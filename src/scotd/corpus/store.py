@@ -16,12 +16,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
+from scotd import answers
 from scotd.corpus import results, rows, summary
 from scotd.corpus.schema import connect_reader, connect_writer
 from scotd.corpus.values import ChainsAdded, CorpusStats, QuestionsAdded, RequestIntent, RunRecord, Want
 from scotd.corpus.writer import Tables, Writer, WriterLock
 from scotd.errors import CorpusError
-from scotd.types import Chain, Finish, Prediction, Prompt, Question, SamplingParams, Selection, Usage
+from scotd.types import (
+    Answered,
+    Chain,
+    Finish,
+    NoAnswer,
+    Prediction,
+    Prompt,
+    Question,
+    SamplingParams,
+    Selection,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -212,19 +224,28 @@ class Corpus:
         """Stream the chains asked for, as they are now, ordered by question key, then index, then the rest of their
         identity: the same chains come in the same order from every corpus that holds them."""
         self._sync()
-        where, values = _question_filter(task, split, question_keys)
-        for clause, value in (
-            ("t.name = ?", teacher),
-            ("s.digest = ?", None if sampling is None else sampling.id),
-            ("p.digest IN (SELECT value FROM json_each(?))", None if prompt_ids is None else _json_list(prompt_ids)),
-            ("c.digest IN (SELECT value FROM json_each(?))", None if ids is None else _json_list(ids)),
-        ):
-            if value is not None:
-                where += f" AND {clause}"
-                values = (*values, value)
+        where, values = _chain_filter(teacher, sampling, question_keys, task, split, prompt_ids, ids)
         # CROSS fixes the order of the loops, so that chains stream along the questions' index and are never sorted.
         join = "CROSS JOIN" if ids is None else "JOIN"
         return self._stream(summary.CHAINS.format(join=join, where=where), values)
+
+    def answered(
+        self,
+        questions: Mapping[str, Question],
+        *,
+        teacher: str | None = None,
+        sampling: SamplingParams | None = None,
+        question_keys: Iterable[str] | None = None,
+        prompt_ids: Iterable[str] | None = None,
+    ) -> Iterator[Answered]:
+        """Stream what the chains asked for answer, in the order of `chains`; `questions` by key must hold theirs.
+
+        A text is read once by each version of the parser, and what it said is stored (in a corpus opened for writing):
+        this is some fifty times as fast the second time.
+        """
+        self._sync()
+        where, values = _chain_filter(teacher, sampling, question_keys, None, None, prompt_ids, None)
+        return self._read_answers(summary.ANSWERED.format(where=where), values, questions)
 
     def present_indices(
         self, question_keys: Iterable[str], prompt_ids: Iterable[str], teacher: str, sampling: SamplingParams
@@ -353,6 +374,46 @@ class Corpus:
         finally:
             connection.close()
 
+    def _read_answers(
+        self, sql: str, values: Sequence[object], questions: Mapping[str, Question]
+    ) -> Iterator[Answered]:
+        parser = answers.version()
+        new: list[tuple[int, str, str | None, str | None]] = []
+        for chain, digest, key, index, finish, *read, text in self._rows(sql, (parser, *values)):
+            if text is None:
+                answer, reason = read
+            else:
+                parsed = answers.parse(text, questions[key], Finish(finish))
+                answer, reason = parsed.answer, parsed.reason
+                new.append((chain, parser, answer, reason))
+                if len(new) == BATCH:
+                    self._keep_answers(new)
+                    new = []
+            yield Answered(
+                chain_id=digest,
+                question_key=key,
+                index=index,
+                finish=Finish(finish),
+                answer=answer,
+                reason=None if reason is None else NoAnswer(reason),
+            )
+        self._keep_answers(new)
+
+    def _keep_answers(self, read: list[tuple[int, str, str | None, str | None]]) -> None:
+        if self._writer is not None and read:
+            sql = "INSERT OR REPLACE INTO parses (chain, parser, answer, reason) VALUES (?, ?, ?, ?)"
+            self._post(lambda tables: tables.connection.executemany(sql, read))
+
+    def _rows(self, sql: str, values: Sequence[object]) -> Iterator[Any]:
+        """Stream rows of one moment, over a connection of their own."""
+        connection = connect_reader(self.path)
+        try:
+            yield from connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise CorpusError(f"{self.path}: cannot be read ({error}).") from error
+        finally:
+            connection.close()
+
     def _release(self) -> None:
         if self._closed:
             return
@@ -374,6 +435,28 @@ def _end_request(
     )
     if tables.connection.execute(sql, (*outcome, request)).rowcount != 1:
         raise CorpusError(f"request {request} was never begun, or has its outcome already.")
+
+
+def _chain_filter(  # noqa: PLR0917 - one place for what `chains` and `answered` are asked by
+    teacher: str | None,
+    sampling: SamplingParams | None,
+    question_keys: Iterable[str] | None,
+    task: str | None,
+    split: str | None,
+    prompt_ids: Iterable[str] | None,
+    ids: Iterable[str] | None,
+) -> tuple[str, tuple[str, ...]]:
+    where, values = _question_filter(task, split, question_keys)
+    for clause, value in (
+        ("t.name = ?", teacher),
+        ("s.digest = ?", None if sampling is None else sampling.id),
+        ("p.digest IN (SELECT value FROM json_each(?))", None if prompt_ids is None else _json_list(prompt_ids)),
+        ("c.digest IN (SELECT value FROM json_each(?))", None if ids is None else _json_list(ids)),
+    ):
+        if value is not None:
+            where += f" AND {clause}"
+            values = (*values, value)
+    return where, values
 
 
 def _question_filter(task: str | None, split: str | None, keys: Iterable[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -16,6 +16,15 @@ JOIN teachers t ON t.id = c.teacher JOIN samplings s ON s.id = c.sampling JOIN p
 WHERE {where} ORDER BY q.key, c.idx, t.name, s.digest, p.digest
 """
 
+# The text comes only where this parser has not read it yet.
+ANSWERED = """
+SELECT c.id, c.digest, q.key, c.idx, c.finish, a.answer, a.reason, CASE WHEN a.parser = ? THEN NULL ELSE c.text END
+FROM questions q CROSS JOIN chains c ON c.question = q.id
+JOIN teachers t ON t.id = c.teacher JOIN samplings s ON s.id = c.sampling JOIN prompts p ON p.id = c.prompt
+LEFT JOIN parses a ON a.chain = c.id
+WHERE {where} ORDER BY q.key, c.idx, t.name, s.digest, p.digest
+"""
+
 PRESENT = """
 SELECT q.key, p.digest, c.idx
 FROM questions q CROSS JOIN chains c ON c.question = q.id

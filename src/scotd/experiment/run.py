@@ -1,14 +1,13 @@
 """The stages in their order, each skipped when done."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from scotd import __version__
-from scotd.answers import parse
 from scotd.config import Experiment
 from scotd.corpus import Corpus
 from scotd.corpus.exchange import import_parquet
@@ -22,7 +21,7 @@ from scotd.progress import Tracker, track
 from scotd.select import select
 from scotd.teachers import Teacher, teacher_name
 from scotd.teachers.sampling import SampleReport, sample
-from scotd.types import Chain, Question, SamplingParams, Target
+from scotd.types import Answered, Chain, Question, SamplingParams, Target
 
 STAGES = ("sample", "select", "train", "evaluate")
 
@@ -173,21 +172,33 @@ def _tell(report: SampleReport, say: Say) -> None:
         raise TeacherError(f"The teacher gave none of the {report.asked} chains: {report.failed}.")
 
 
-def chains_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> list[Chain]:
+def chains_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> Iterator[Chain]:
     """The experiment's chains for the training questions: the sampled ones below N, or the greedy ones."""
-    experiment = plan.experiment
-    imported = experiment.teacher.kind == "imported"
+    found = corpus.chains(**_filters(plan, greedy=greedy))
+    return (chain for chain in found if chain.index < _n(plan, greedy=greedy))
+
+
+def answers_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> Iterator[Answered]:
+    """What the same chains answer, in the same order."""
+    found = corpus.answered(plan.questions, **_filters(plan, greedy=greedy))
+    return (one for one in found if one.index < _n(plan, greedy=greedy))
+
+
+def _n(plan: Plan, *, greedy: bool) -> int:
+    return 1 if greedy else plan.experiment.sampling.chains_per_question
+
+
+def _filters(plan: Plan, *, greedy: bool) -> dict[str, Any]:
+    imported = plan.experiment.teacher.kind == "imported"
     if greedy and imported:
         raise RunError("Greedy-CoT needs the teacher's temperature-0 chains, and an imported teacher cannot be asked.")
-    n = 1 if greedy else experiment.sampling.chains_per_question
-    sampling: SamplingParams | None = plan.greedy_sampling if greedy else plan.sampling
-    found = corpus.chains(
-        teacher=teacher_name(experiment.teacher),
-        sampling=None if imported else sampling,
-        question_keys=[question.key for question in plan.train],
-        prompt_ids=None if imported else [prompt.id for prompt in plan.teacher_prompts.values()],
-    )
-    return [chain for chain in found if chain.index < n]
+    sampling: SamplingParams = plan.greedy_sampling if greedy else plan.sampling
+    return {
+        "teacher": teacher_name(plan.experiment.teacher),
+        "sampling": None if imported else sampling,
+        "question_keys": [question.key for question in plan.train],
+        "prompt_ids": None if imported else [prompt.id for prompt in plan.teacher_prompts.values()],
+    }
 
 
 def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, object]:
@@ -195,28 +206,30 @@ def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, object]:
     settings = plan.experiment.sampling
     for greedy, needed in ((False, plan.wants_sampled), (True, plan.wants_greedy)):
         if needed:
-            n = 1 if greedy else settings.chains_per_question
+            n = _n(plan, greedy=greedy)
             label = "temperature 0" if greedy else f"temperature {settings.temperature:g}, N = {n}"
-            rows.append(_funnel_row(label, chains_of(plan, corpus, greedy=greedy), plan.questions, len(plan.train) * n))
+            found = answers_of(plan, corpus, greedy=greedy)
+            rows.append(_funnel_row(label, found, plan.questions, len(plan.train) * n))
     return {"teacher": {"name": name}, "rows": rows}
 
 
-def _funnel_row(label: str, chains: Sequence[Chain], questions: dict[str, Question], asked: int) -> dict[str, object]:
-    parsed = correct = 0
-    finish: dict[str, int] = {}
+def _funnel_row(
+    label: str, chains: Iterable[Answered], questions: Mapping[str, Question], asked: int
+) -> dict[str, object]:
+    received = parsed = correct = 0
+    finish: Counter[str] = Counter()
     for chain in chains:
-        question = questions[chain.question_key]
-        answer = parse(chain.text, question, chain.finish).answer
-        parsed += answer is not None
-        correct += answer is not None and answer == question.gold
-        finish[chain.finish] = finish.get(chain.finish, 0) + 1
+        received += 1
+        parsed += chain.answer is not None
+        correct += chain.answer is not None and chain.answer == questions[chain.question_key].gold
+        finish[chain.finish] += 1
     return {
         "sampling": label,
         "asked": asked,
-        "received": len(chains),
+        "received": received,
         "parsed": parsed,
         "correct": correct,
-        "finish": finish,
+        "finish": dict(finish),
     }
 
 
@@ -229,10 +242,10 @@ def _select_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say) ->
             if student.target is Target.LABEL_ONLY:
                 trainings[name] = _labels(plan, corpus, student.labels)
             else:
-                chains = chains_of(plan, corpus, greedy=student.target is Target.GREEDY_COT)
-                selection = select(student.selection, chains, plan.questions)
+                greedy = student.target is Target.GREEDY_COT
+                selection = select(student.selection, answers_of(plan, corpus, greedy=greedy), plan.questions)
                 corpus.save_selection(f"{plan.experiment.name}/{name}", selection)
-                trainings[name] = chain_examples(plan, chains, selection)
+                trainings[name] = chain_examples(plan, chains_of(plan, corpus, greedy=greedy), selection)
             made = trainings[name]
             record.counts = {"kept": made.kept, **made.dropped}
         counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": len(made.examples)}
@@ -249,8 +262,8 @@ def _labels(plan: Plan, corpus: Corpus, source: str) -> Examples:
     """Gold labels, or in the few-shot setting the teacher's own vote over its sampled chains."""
     if source == "gold":
         return label_examples(plan, {q.key: q.gold for q in plan.train if q.gold is not None}, source)
-    chains = chains_of(plan, corpus, greedy=False)
-    return label_examples(plan, select("majority", chains, plan.questions).labels, source)
+    chosen = select("majority", answers_of(plan, corpus, greedy=False), plan.questions)
+    return label_examples(plan, chosen.labels, source)
 
 
 def _lineage(plan: Plan, started: str) -> dict[str, object]:
