@@ -20,7 +20,8 @@ Found = dict[str, Any]
 
 def emit(name: str, **values: Any) -> None:
     """Print one result. `ratio` says how many times better ours is."""
-    from scotd.device import machine, versions
+    from scotd.device import machine
+    from scotd.experiment.record import versions
 
     line = {"name": name, **values, "versions": {**versions(), **peers()}, "machine": machine()}
     print(json.dumps(line), flush=True)

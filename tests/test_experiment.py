@@ -154,6 +154,8 @@ def test_the_run_folder_says_what_was_done(whole: tuple[Bench, Outcome]) -> None
     lineage = bench.json("run.json")
     assert lineage.keys() >= {"scotd", "git", "seeds", "machine", "versions", "started", "finished", "configuration"}
     assert lineage["versions"]["torch"] and lineage["machine"]["threads"]
+    with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
+        assert corpus.runs()[0].lineage["versions"] == lineage["versions"], "the corpus goes on without its run folder"
     stages = [(row["stage"], row["name"]) for row in bench.json("stages.json")]
     answered = [
         ("evaluate", f"{name}, test, {decoding}")

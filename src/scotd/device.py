@@ -4,7 +4,6 @@ import ctypes
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 import torch
@@ -85,14 +84,3 @@ def machine() -> dict[str, str]:
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides results."""
-    found: dict[str, str] = {}
-    for name in ("scotd", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

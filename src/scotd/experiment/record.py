@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ def git_state() -> dict[str, object] | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit.stdout.strip(), "changed": bool(status.stdout.strip())}
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides results, found without importing any of it."""
+    found: dict[str, str] = {}
+    for name in ("scotd", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def _add(before: int | None, now: int | None) -> int | None:

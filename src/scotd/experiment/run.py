@@ -15,7 +15,7 @@ from scotd.errors import DataError, RunError, TeacherError
 from scotd.evaluate import Accuracy
 from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
-from scotd.experiment.record import RunFolder, git_state
+from scotd.experiment.record import RunFolder, git_state, versions
 from scotd.models import resolve
 from scotd.progress import Tracker, track
 from scotd.select import select
@@ -271,6 +271,7 @@ def _lineage(plan: Plan, started: str) -> dict[str, object]:
     return {
         "scotd": __version__,
         "git": git_state(),
+        "versions": versions(),
         "seeds": {
             "sampling": experiment.sampling.seed,
             "training": experiment.training.seed,
@@ -296,9 +297,9 @@ def _portable(value: Any) -> Any:
 
 
 def _machine() -> dict[str, object]:
-    from scotd.device import machine, versions
+    from scotd.device import machine
 
-    return {"machine": machine(), "versions": versions()}
+    return {"machine": machine()}
 
 
 def accuracies(cells: Iterable[Cell]) -> list[str]:
