@@ -140,7 +140,7 @@ SIDES = {"ours": ours, "generate": generate, "openvino": openvino}
 
 def compare(kind: str, given: argparse.Namespace) -> None:
     name = {"vote": "decode_vote_30", "teacher": "teacher_few_shot_30"}[kind]
-    count = given.questions or {"vote": 8, "teacher": 2}[kind]
+    count = given.questions or {"vote": 8, "teacher": 1}[kind]
     base: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -153,9 +153,10 @@ def compare(kind: str, given: argparse.Namespace) -> None:
     found = {side: ask(SCRIPT, side, greedy) for side in ("ours", "generate")}
     if found["ours"]["texts"] != found["generate"]["texts"]:
         sys.exit(f"Greedy chains differ: {found}. Nothing was measured.")
+    many = given.rounds or {"vote": 3, "teacher": 1}[kind]
     sides = ["ours", "generate", *(["openvino"] if kind == "teacher" else [])]
     temperature = 0.7 if kind == "vote" else 1.0
-    rounds = turns(SCRIPT, sides, {**base, "n": 30, "temperature": temperature, "dtype": "bfloat16"}, given.rounds)
+    rounds = turns(SCRIPT, sides, {**base, "n": 30, "temperature": temperature, "dtype": "bfloat16"}, many)
     for rows in rounds.values():
         for row in rows:
             row["rate"] = row["tokens"] / row["seconds"]
@@ -165,7 +166,7 @@ def compare(kind: str, given: argparse.Namespace) -> None:
         ratio=round(rates["ours"] / rates["generate"], 2),
         tokens_a_second=rates,
         peak_gib={side: median(rows, "peak_gib") for side, rows in rounds.items()},
-        rounds=given.rounds,
+        rounds=many,
         questions=count,
         equal="greedy chains in float32",
     )
@@ -175,8 +176,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=SIDES, help="be the worker of one side")
     parser.add_argument("--only", choices=["vote", "teacher"])
-    parser.add_argument("--questions", type=int, help="how many; 8 with votes, 2 for the teacher")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--questions", type=int, help="how many; 8 with votes, 1 for the teacher")
+    parser.add_argument("--rounds", type=int, help="3 with votes; 1 for the teacher, whose peer takes minutes")
     given = parser.parse_args()
     if given.side:
         worker(SIDES, given.side)
