@@ -60,11 +60,11 @@ MicroBatch = tuple[Piece, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came of a training: steps and chain visits done, the last loss per token, and the dev metric by step."""
+    """What came of a training: steps and chain visits done, the loss per token of each step, the dev metric by step."""
 
     steps: int
     chain_visits: int
-    loss: float | None
+    losses: tuple[float, ...]
     dev: dict[int, float]
     best_step: int | None
 
@@ -209,8 +209,8 @@ class _Watch(TrainerCallback):
         self.on_step = on_step
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        self.on_step(state.global_step, state.max_steps, losses[-1] if losses else None)
+        last = next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None)
+        self.on_step(state.global_step, state.max_steps, last)
         if state.global_step % RELEASE_STEPS == 0:
             release_memory()
 
@@ -277,7 +277,7 @@ def train(
     return Trained(
         steps=len(steps),
         chain_visits=sum(len(piece.branches) for step in steps for batch in step for piece in batch if not piece.empty),
-        loss=losses[-1] if losses else None,
+        losses=tuple(losses),
         dev={int(entry["step"]): entry["eval_dev"] for entry in history if "eval_dev" in entry},
         best_step=trainer.state.best_global_step,
     )
