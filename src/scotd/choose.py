@@ -20,15 +20,14 @@ def choose(logits: Tensor, params: SamplingParams, uniforms: Tensor) -> tuple[Te
     temperature 1 over the full vocabulary whatever the sampling was. `torch.multinomial` is about seven times slower
     at a vocabulary of 49k.
     """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     greatest = wide.amax(dim=-1, keepdim=True)
     mass = (wide - greatest).exp_()
     normaliser = greatest[:, 0] + mass.sum(dim=-1).log()
     if params.temperature == 0:
         tokens = wide.argmax(dim=-1)
     else:
-        plain = params.temperature == 1 and params.top_p == 1 and params.top_k == 0 and params.min_p == 0
-        if not plain:
+        if not params.plain:
             mass = restrict((wide - greatest) / params.temperature, params).exp_()
         tokens = _draw(mass, uniforms.to(mass.dtype))
     return tokens, wide.gather(1, tokens[:, None])[:, 0] - normaliser

@@ -60,22 +60,12 @@ class Decoder:
         if length < MIN_PREFIX:
             return 0
         tokens = tuple(prompts[0][:length])
-        cache = self._cache(length)
-        ids = torch.tensor([tokens], device=self.device)
-        mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=self.device).tril()
         with self._attention():
-            self.model(
-                input_ids=ids,
-                position_ids=torch.arange(length, device=self.device)[None],
-                attention_mask=mask,
-                past_key_values=cache,
-                use_cache=True,
-                shared=Shared(),
-                logits_to_keep=1,
-            )
-        keys, values = keys_and_values(cache)
+            _, _, alone = self._prefill([list(tokens)], shared=0, slots=1)
         self.prefix = Prefix(
-            tokens=tokens, keys=tuple(held[0] for held in keys), values=tuple(held[0] for held in values)
+            tokens=tokens,
+            keys=tuple(held[0] for held in alone.keys),
+            values=tuple(held[0] for held in alone.values),
         )
         return length
 

@@ -169,7 +169,7 @@ class ChunkedLoss(torch.autograd.Function):
         weights: Tensor,
         chunk: int,
     ) -> Tensor:
-        wide = torch.float64 if states.dtype == torch.float64 else torch.float32
+        wide = torch.promote_types(states.dtype, torch.float32)
         head, add = weight.to(states.dtype), None if bias is None else bias.to(states.dtype)
         wants_states, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         for_states = torch.empty_like(states) if wants_states else None
@@ -256,39 +256,35 @@ def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = No
 
 def logits_loss(logits: Tensor, batch: TreeBatch) -> Tensor:
     """The same loss from the logits (K, V) of the kept tokens."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    normaliser = wide.logsumexp(dim=-1)  # once per kept state, though one state may predict several tokens
-    losses = normaliser[batch.sources] - wide[batch.sources, batch.targets]
-    return (losses * batch.weights.to(losses.dtype)).sum()
+    logprobs = _logprobs(logits, batch.sources, batch.targets)
+    return -(logprobs * batch.weights.to(logprobs.dtype)).sum()
+
+
+def _logprobs(logits: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+    """log p(target) after each source, in float32 or better; normalised once a row, though one may predict several."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return wide[sources, targets] - wide.logsumexp(dim=-1)[sources]
 
 
 @torch.inference_mode()
 def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
     """log p(token) of every loss term, (L,) float32 or better, in nats."""
-    found: list[Tensor] = []
-
-    def keep(logits: Tensor, terms: Tensor, source: Tensor) -> None:
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        found.append(wide[source, batch.targets[terms]] - wide.logsumexp(dim=-1)[source])
-
-    order = batch.sources.argsort(stable=True)
     if not plain_head:
-        keep(model(**_inputs(batch)).logits[0], order, batch.sources[order])
-    else:
+        return _logprobs(model(**_inputs(batch)).logits[0], batch.sources, batch.targets)
 
-        def chunks(states: Tensor, head: Any) -> Tensor:
-            size = _chunk(head)
-            for start in range(0, len(states), size):
-                source = batch.sources[order] - start
-                inside = (source >= 0) & (source < size)
-                weight = head.weight.to(states.dtype)
-                bias = None if head.bias is None else head.bias.to(states.dtype)
-                keep(linear(states[start : start + size], weight, bias), order[inside], source[inside])
-            return states.new_zeros(())
+    def in_chunks(states: Tensor, head: Any) -> Tensor:
+        weight, bias = head.weight.to(states.dtype), None if head.bias is None else head.bias.to(states.dtype)
+        found = batch.weights.new_empty(len(batch.targets), dtype=torch.promote_types(states.dtype, torch.float32))
+        size = _chunk(head)
+        for start in range(0, len(states), size):
+            inside = (batch.sources >= start) & (batch.sources < start + size)
+            logits = linear(states[start : start + size], weight, bias)
+            found[inside] = _logprobs(logits, batch.sources[inside] - start, batch.targets[inside])
+        return found
 
-        with _in_the_head(model.get_output_embeddings(), chunks):
-            model(**_inputs(batch))
-    return torch.cat(found)[order.argsort()]
+    with _in_the_head(model.get_output_embeddings(), in_chunks):
+        found: Tensor = model(**_inputs(batch)).logits
+    return found
 
 
 def _chunk(head: Any) -> int:

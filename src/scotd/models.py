@@ -77,7 +77,7 @@ def resolve(reference: str, *, progress: Tracker = silent, places: Places | None
         return _known(KNOWN[reference], places, progress)
     path = Path(reference).expanduser()
     if path.is_file():
-        return _own(reference, path, "file", sha256=sha256(path), dequantised=gguf_quantisation(path))
+        return _own(reference, path, "file", sha256=_sha256(path), dequantised=gguf_quantisation(path))
     if path.is_dir():
         return _own_folder(reference, path)
     if reference.startswith((".", "/", "~")) or reference.endswith(".gguf") or reference.count("/") > 1:
@@ -125,12 +125,17 @@ def durable_name(reference: str) -> str:
     path = path.resolve()
     files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file())
     files = [file for file in files if file.name not in _INDECISIVE]
-    key = [[file.name, _fingerprint(file, *_stamps([file])[0])] for file in files]
+    key = [[file.name, _sha256(file)] for file in files]
     return f"{path.name}@{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}"
 
 
+def _sha256(path: Path) -> str:
+    """Digest of a file of the user's own, read once a process as long as it stays what it is."""
+    return _sha256_as_it_is(path.resolve(), *_stamps([path])[0])
+
+
 @cache
-def _fingerprint(path: Path, _size: int, _changed: int) -> str:
+def _sha256_as_it_is(path: Path, _size: int, _changed: int) -> str:
     return sha256(path)
 
 

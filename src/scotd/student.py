@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufCo
 from scotd.errors import ModelError
 from scotd.models import ModelFiles, converted
 from scotd.progress import Tracker, silent
-from scotd.tokens import Tokenizer
+from scotd.tokens import Tokenizer, load_tokenizer
 
 Stored = Literal["float32", "bfloat16"]
 
@@ -62,8 +62,8 @@ def load(
 def outline(files: ModelFiles, *, progress: Tracker = silent) -> tuple[Any, Tokenizer]:
     """The model without its weights, for what its configuration says, and its tokenizer. Raises as `load` does."""
     files = converted(files, dtype="float32", write=partial(_dequantise, dtype=torch.float32), progress=progress)
+    tokenizer = load_tokenizer(files)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.pretrained)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(files.pretrained)), tokenizer
     except (OSError, ValueError, KeyError) as error:

@@ -246,7 +246,7 @@ def train(
     if not examples:
         raise DataError("No chain is left to train on: look at the selection's counts (`scotd report`).")
     model = loaded.model
-    longest = max(pack(example.prompt, example.branches).longest_path for example in examples)
+    longest = max(len(example.prompt) + max(len(branch.tokens) for branch in example.branches) for example in examples)
     check_supported(model, longest)
     arguments = _arguments(config, folder, dtype, accumulation, dev_metric is not None and config.evaluations > 0)
     if arguments.n_gpu > 1:

@@ -26,6 +26,7 @@ because every question carries N chains (paper 2).
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -71,6 +72,15 @@ class TreeRow:
     def longest_path(self) -> int:
         """Number of positions on the longest way from the first prompt token to the end of a branch."""
         return max(self.positions) + 2  # + 1 for counting from zero, + 1 for the end that is only predicted
+
+    @cached_property
+    def before(self) -> tuple[int, ...]:
+        """For each token the one before it on its path, as a position in the row; -1 before the first."""
+        found: list[int] = []
+        for segment in self.segments:
+            first = -1 if segment.parent is None else self.segments[segment.parent].end - 1
+            found += [first, *range(segment.start, segment.end - 1)]
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +202,9 @@ def terms_of(row: TreeRow, chains: Iterable[Sequence[int]]) -> list[list[int]]:
     term = {
         (source, target): number for number, (source, target) in enumerate(zip(row.sources, row.targets, strict=True))
     }
-    state_after: dict[tuple[int, int], int] = {}
-    for segment in row.segments:
-        before = segment.start - 1 if segment.parent is None else row.segments[segment.parent].end - 1
-        for position in range(segment.start, segment.end):
-            state_after[before, row.tokens[position]] = position
-            before = position
+    state_after = {
+        (before, token): state for state, (before, token) in enumerate(zip(row.before, row.tokens, strict=True))
+    }
     found: list[list[int]] = []
     for chain in chains:
         state, terms = row.prompt - 1, []

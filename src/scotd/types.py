@@ -138,6 +138,11 @@ class SamplingParams:
             **newer,
         }
 
+    @property
+    def plain(self) -> bool:
+        """True where tokens are drawn from the model's own distribution, neither heated nor cut."""
+        return self.temperature == 1 and self.top_p == 1 and self.top_k == 0 and self.min_p == 0
+
     @classmethod
     def from_json(cls, value: dict[str, object]) -> "SamplingParams":
         fields = {**value, "stop": tuple(cast(list[str], value["stop"]))}

@@ -44,22 +44,12 @@ def _runs(row: "TreeRow") -> Iterator[tuple[int, int]]:
     for term in range(1, len(row.targets) + 1):
         if term < len(row.targets):
             source = row.sources[term]
-            goes_on = source >= row.prompt and row.sources[term - 1] == _before(row, source)
+            goes_on = source >= row.prompt and row.sources[term - 1] == row.before[source]
             goes_on = goes_on and row.tokens[source] == row.targets[term - 1]
             if goes_on and row.weights[term] == row.weights[term - 1]:
                 continue
         yield start, term
         start = term
-
-
-def _before(row: "TreeRow", token: int) -> int:
-    """Position in the row of the token that stands before one on its path."""
-    for segment in row.segments:
-        if segment.start < token < segment.end:
-            return token - 1
-        if token == segment.start and segment.parent is not None:
-            return row.segments[segment.parent].end - 1
-    raise AssertionError("the first token of a row is predicted from nothing")
 
 
 def _marked(tokens: Sequence[int], tokenizer: Tokenizer, *, loss: bool) -> str:

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -224,7 +225,15 @@ class Corpus:
         """Stream the chains asked for, as they are now, ordered by question key, then index, then the rest of their
         identity: the same chains come in the same order from every corpus that holds them."""
         self._sync()
-        where, values = _chain_filter(teacher, sampling, question_keys, task, split, prompt_ids, ids)
+        where, values = _chain_filter(
+            teacher=teacher,
+            sampling=sampling,
+            question_keys=question_keys,
+            task=task,
+            split=split,
+            prompt_ids=prompt_ids,
+            ids=ids,
+        )
         # CROSS fixes the order of the loops, so that chains stream along the questions' index and are never sorted.
         join = "CROSS JOIN" if ids is None else "JOIN"
         return self._stream(summary.CHAINS.format(join=join, where=where), values)
@@ -244,7 +253,9 @@ class Corpus:
         this is some fifty times as fast the second time.
         """
         self._sync()
-        where, values = _chain_filter(teacher, sampling, question_keys, None, None, prompt_ids, None)
+        where, values = _chain_filter(
+            teacher=teacher, sampling=sampling, question_keys=question_keys, prompt_ids=prompt_ids
+        )
         return self._read_answers(summary.ANSWERED.format(where=where), values, questions)
 
     def present_indices(
@@ -346,9 +357,7 @@ class Corpus:
                 raise CorpusError(f"{self.path}: cannot be read ({error}).") from error
 
     def _stream(self, sql: str, values: Sequence[object]) -> Iterator[Chain]:
-        connection = connect_reader(self.path)
-        try:
-            connection.execute("BEGIN")  # both statements see one moment
+        with self._moment() as connection:
             teachers = dict(connection.execute("SELECT id, name FROM teachers"))
             samplings = {
                 number: SamplingParams.from_json(json.loads(body))
@@ -369,6 +378,14 @@ class Corpus:
                     n_tokens=n_tokens,
                     mean_logprob=mean_logprob,
                 )
+
+    @contextmanager
+    def _moment(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own, on which all statements see one moment."""
+        connection = connect_reader(self.path)
+        try:
+            connection.execute("BEGIN")
+            yield connection
         except sqlite3.Error as error:
             raise CorpusError(f"{self.path}: cannot be read ({error}).") from error
         finally:
@@ -379,40 +396,31 @@ class Corpus:
     ) -> Iterator[Answered]:
         parser = answers.version()
         new: list[tuple[int, str, str | None, str | None]] = []
-        for chain, digest, key, index, finish, *read, text in self._rows(sql, (parser, *values)):
-            if text is None:
-                answer, reason = read
-            else:
-                parsed = answers.parse(text, questions[key], Finish(finish))
-                answer, reason = parsed.answer, parsed.reason
-                new.append((chain, parser, answer, reason))
-                if len(new) == BATCH:
-                    self._keep_answers(new)
-                    new = []
-            yield Answered(
-                chain_id=digest,
-                question_key=key,
-                index=index,
-                finish=Finish(finish),
-                answer=answer,
-                reason=None if reason is None else NoAnswer(reason),
-            )
+        with self._moment() as connection:
+            for chain, digest, key, index, finish, *read, text in connection.execute(sql, (parser, *values)):
+                if text is None:
+                    answer, reason = read
+                else:
+                    parsed = answers.parse(text, questions[key], Finish(finish))
+                    answer, reason = parsed.answer, parsed.reason
+                    new.append((chain, parser, answer, reason))
+                    if len(new) == BATCH:
+                        self._keep_answers(new)
+                        new = []
+                yield Answered(
+                    chain_id=digest,
+                    question_key=key,
+                    index=index,
+                    finish=Finish(finish),
+                    answer=answer,
+                    reason=None if reason is None else NoAnswer(reason),
+                )
         self._keep_answers(new)
 
     def _keep_answers(self, read: list[tuple[int, str, str | None, str | None]]) -> None:
         if self._writer is not None and read:
             sql = "INSERT OR REPLACE INTO parses (chain, parser, answer, reason) VALUES (?, ?, ?, ?)"
             self._post(lambda tables: tables.connection.executemany(sql, read))
-
-    def _rows(self, sql: str, values: Sequence[object]) -> Iterator[Any]:
-        """Stream rows of one moment, over a connection of their own."""
-        connection = connect_reader(self.path)
-        try:
-            yield from connection.execute(sql, values)
-        except sqlite3.Error as error:
-            raise CorpusError(f"{self.path}: cannot be read ({error}).") from error
-        finally:
-            connection.close()
 
     def _release(self) -> None:
         if self._closed:
@@ -437,15 +445,17 @@ def _end_request(
         raise CorpusError(f"request {request} was never begun, or has its outcome already.")
 
 
-def _chain_filter(  # noqa: PLR0917 - one place for what `chains` and `answered` are asked by
-    teacher: str | None,
-    sampling: SamplingParams | None,
-    question_keys: Iterable[str] | None,
-    task: str | None,
-    split: str | None,
-    prompt_ids: Iterable[str] | None,
-    ids: Iterable[str] | None,
+def _chain_filter(
+    *,
+    teacher: str | None = None,
+    sampling: SamplingParams | None = None,
+    question_keys: Iterable[str] | None = None,
+    task: str | None = None,
+    split: str | None = None,
+    prompt_ids: Iterable[str] | None = None,
+    ids: Iterable[str] | None = None,
 ) -> tuple[str, tuple[str, ...]]:
+    """A WHERE clause over chains with their question, teacher, sampling and prompt, and its values."""
     where, values = _question_filter(task, split, question_keys)
     for clause, value in (
         ("t.name = ?", teacher),

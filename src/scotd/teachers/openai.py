@@ -31,7 +31,7 @@ from scotd.errors import ConfigError, TeacherError
 from scotd.teachers import FATAL, Ask, Outcome, teacher_name
 from scotd.teachers.openai_http import Endpoint, GaveUpError, Patience, RefusedError
 from scotd.teachers.openai_replies import Extra, MalformedError, read_reply, refused_extra, stated_cap
-from scotd.types import Completion, Message, Prompt, SamplingParams, Usage
+from scotd.types import Completion, Message, Prompt, Usage
 
 MAX_STOP_STRINGS = 4
 
@@ -181,7 +181,7 @@ class _Server:
             extras[Extra.N] = n
         else:
             extras[Extra.SEED] = ask.seeds[start] % 2**31  # some servers keep 32 bits
-        if self._config.logprobs and replace(sampling, max_tokens=1, stop=()) == SamplingParams(max_tokens=1):
+        if self._config.logprobs and sampling.plain:
             extras[Extra.LOGPROBS] = True if self._config.endpoint == "chat" else 1
         if sampling.top_k > 0:
             body["top_k"] = sampling.top_k
