@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,8 @@ def selecting(name: str) -> Callable[[Any, int], int]:
         from scotd.select import select
 
         known = {question.key: question for question in corpus.questions()}
-        chosen = select(name, corpus.answered(known, teacher=TEACHER), known)
-        corpus.save_selection("bench", chosen)
-        return len(chosen.kept) + len(chosen.dropped)
+        chosen = corpus.save_selection("bench", name, select(name, corpus.answered(known, teacher=TEACHER), known))
+        return int(chosen.kept + sum(chosen.dropped.values()))
 
     return operation
 
@@ -128,12 +128,44 @@ def answers(corpus: Any, size: int) -> int:
     return sum(one.answer is not None for one in corpus.answered(known, teacher=TEACHER))
 
 
+def feed(corpus: Any, size: int) -> int:
+    """The chains that `correct` kept, as training examples in tokens, and once through them as an epoch reads them.
+
+    The count is that of the whole corpus: reading only the kept ones is part of the job.
+    """
+    from scotd.models import resolve
+    from scotd.token_store import TokenStore, tokenize
+    from scotd.tokens import load_tokenizer
+    from scotd.types import TrainingExample
+
+    known = {question.key: question for question in corpus.questions()}
+
+    def examples() -> Iterator[Any]:
+        for key, found in groupby(corpus.selected("bench", "correct"), key=lambda chain: chain.question_key):
+            texts = tuple(chain.text for chain in found)
+            yield TrainingExample(
+                question_key=key,
+                prompt=prompt_of(known[key].stem),
+                targets=texts,
+                finished=(True,) * len(texts),
+                weights=(1.0,) * len(texts),
+            )
+
+    tokenizer = load_tokenizer(resolve("smollm2-135m-instruct"))
+    with tempfile.TemporaryDirectory() as folder:
+        store = TokenStore.of(tokenize(examples(), tokenizer, 512), Path(folder))
+        read = sum(len(store[number].branches) for number in range(len(store)))
+    dropped = sum(fate.dropped is not None for fate in corpus.fates("bench", "correct"))
+    return int(read + dropped)
+
+
 OPERATIONS = {
     "add": add,
     "stream": stream,
     "answers": answers,
     "select_correct": selecting("correct"),
     "select_majority": selecting("majority"),
+    "feed": feed,
     "stats": stats,
     "export": export,
     "import": take_in,

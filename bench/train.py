@@ -84,7 +84,8 @@ def ours(spec: Any) -> Found:
     from scotd.device import keep_memory, pick_device
     from scotd.models import resolve
     from scotd.student import load
-    from scotd.train import TokenExample, train
+    from scotd.token_store import TokenExample
+    from scotd.train import train
     from scotd.tree import Branch
 
     keep_memory()

@@ -27,6 +27,7 @@ from scotd.types import (
     Choice,
     Completion,
     Decoding,
+    Fate,
     Finish,
     Message,
     NoAnswer,
@@ -305,12 +306,13 @@ def test_scores_selections_predictions_and_runs_come_back(corpus: Corpus, path: 
     names = [chain(1, index).id for index in range(4)]
     corpus.put_scores("scored-by x", {names[0]: -1.5, names[1]: 2.0})
     corpus.put_scores("scored-by x", {names[1]: 3.0})
-    chosen = Selection(
-        name="correct", kept=(names[2], names[0]), dropped={names[3]: "wrong", names[1]: "wrong"}, labels={}
-    )
-    corpus.save_selection("run", replace(chosen, kept=(), dropped={}))
-    corpus.save_selection("run", chosen)
-    corpus.save_selection("other run", replace(chosen, labels={"birds/q001": "A"}))
+    chosen = [
+        Fate(chain_id=names[index], question_key="birds/q001", dropped=dropped)
+        for index, dropped in ((2, None), (3, "wrong"), (0, None), (1, "wrong"))
+    ]
+    assert corpus.save_selection("run", "correct", []) == Selection(kept=0, questions=0, dropped={})
+    assert corpus.save_selection("run", "correct", iter(chosen)) == Selection(kept=2, questions=1, dropped={"wrong": 2})
+    corpus.save_selection("other run", "correct", chosen[:1])
     predictions = [
         Prediction(
             question_key=question(number).key,
@@ -335,14 +337,11 @@ def test_scores_selections_predictions_and_runs_come_back(corpus: Corpus, path: 
     with Corpus.open(path, "ro") as reader:
         assert reader.scores("scored-by x") == {names[0]: -1.5, names[1]: 3.0}
         assert reader.scores("another kind") == {}
-        found = reader.selection("correct", "run")
-        assert found == chosen
-        assert found is not None
-        assert list(found.dropped) == list(chosen.dropped)
-        last = reader.selection("correct")
-        assert last is not None
-        assert last.labels == {"birds/q001": "A"}
-        assert reader.selection("all") is None
+        assert list(reader.fates("run", "correct")) == chosen
+        assert list(reader.fates("other run", "correct")) == chosen[:1]
+        assert list(reader.selected("run", "correct")) == [chain(1, 2), chain(1, 0)]
+        assert list(reader.fates("run", "all")) == []
+        assert list(reader.selected("run", "all")) == []
         assert reader.predictions("run", "scotd", "test", "self-consistency-2") == predictions
         assert reader.predictions("run", "scotd", "test", "greedy") == []
         assert [record.lineage for record in reader.runs()] == [{"a": [2], "b": 1}, {"resumed": True}]
@@ -355,9 +354,9 @@ def test_scores_and_selections_name_chains_that_exist(corpus: Corpus) -> None:
     with pytest.raises(CorpusError, match="not a number"):
         corpus.put_scores("length", {chain(1).id: float("nan")})
     with pytest.raises(CorpusError, match="'all': chain nowhere is not in the corpus"):
-        corpus.save_selection("run", Selection(name="all", kept=("nowhere",), dropped={}, labels={}))
+        corpus.save_selection("run", "all", [Fate(chain_id="nowhere", question_key="birds/q001", dropped=None)])
     assert corpus.scores("length") == {}
-    assert corpus.selection("all") is None
+    assert list(corpus.fates("run", "all")) == []
 
 
 # -- one writer

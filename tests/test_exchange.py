@@ -231,7 +231,7 @@ def test_jsonl_in_both_forms_with_both_kinds_of_prompt(corpus: Corpus, tmp_path:
 
 def test_jsonl_of_a_selection_in_the_students_words(corpus: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
-    kept = (chain(2, 1).id, chain(0, 0).id)
+    kept = (chain(0, 0).id, chain(2, 1).id)  # in the corpus's order
     written = export_jsonl(
         filled(corpus),
         path,
@@ -242,7 +242,7 @@ def test_jsonl_of_a_selection_in_the_students_words(corpus: Corpus, tmp_path: Pa
     )
     rows = read_jsonl(path)
     assert written == len(rows) == 2
-    assert {row["chain"] for row in rows} == set(kept)
+    assert [row["chain"] for row in rows] == list(kept)
     assert rows[0]["prompt"] == f"Q: {question(0).stem}\nA:"
     assert rows[0]["completion"] == f"{chain(0).text} [A]"
 

@@ -210,18 +210,20 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
         chains = list(chains_of(plan, corpus, greedy=False))
         greedy = list(chains_of(plan, corpus, greedy=True))
-        chosen = select("correct", answers_of(plan, corpus, greedy=False), plan.questions)
+        fates = select("correct", answers_of(plan, corpus, greedy=False), plan.questions)
+        chosen = {fate.chain_id for fate in fates if fate.dropped is None}
+        assert {chain.id for chain in corpus.selected(f"{plan.experiment.name}/scotd", "correct")} == chosen
     assert {chain.index for chain in greedy} == {0} and {chain.index for chain in chains} == {0, 1, 2, 3}
-    made = chain_examples(plan, chains, chosen)
-    third = next(example for example in made.examples if example.question_key == "odd/n03")
+    made = list(chain_examples(plan, (chain for chain in chains if chain.id in chosen)))
+    third = next(example for example in made if example.question_key == "odd/n03")
     assert third.prompt.text == "Q: Is 3 odd?\nAnswer Choices: yes, no\nA:"  # without exemplars
     # n03: chain 0 is wrong (3 % 4 == 3), 1 right and cut off at its limit, 2 has no answer, 3 right
     assert third.targets == (" It ends in 3!. So the answer is yes.", " It ends in 3!!!. So the answer is yes.")
     assert third.finished == (False, True)
     assert third.weights == (1.0, 1.0)
-    assert [example.question_key for example in made.examples] == [f"odd/n0{k}" for k in range(1, 6)]
+    assert [example.question_key for example in made] == [f"odd/n0{k}" for k in range(1, 6)]
     labels = label_examples(plan, {"odd/n03": "no"}, "teacher")
-    assert [(one.targets, one.finished) for one in labels.examples] == [((" The answer is no.",), (True,))]
+    assert [(one.targets, one.finished) for one in labels.stream()] == [((" The answer is no.",), (True,))]
     assert labels.dropped == {"no teacher label": 5}
 
 

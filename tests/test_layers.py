@@ -20,6 +20,7 @@ WITH_TORCH = {
     "scotd.score",
     "scotd.student",
     "scotd.teachers.local",
+    "scotd.token_store",
     "scotd.train",
     "scotd.tree",
 }

@@ -1,13 +1,16 @@
 """Selections conserve chains: each one is kept, or dropped for one stated reason."""
 
 import random
+from collections import Counter
+from collections.abc import Mapping
+from itertools import groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scotd.errors import ConfigError
-from scotd.select import select
+from scotd.select import majority_labels, select
 from scotd.types import Answered, Chain, Choice, Finish, NoAnswer, Parsed, Question, SamplingParams
 from scotd.vote import vote
 
@@ -68,36 +71,44 @@ def chains_of(*texts_by_question: str) -> list[Chain]:
 QUESTIONS = {asked.key: asked for asked in (question(0, "A"), question(1, None), question(2, "C"))}
 
 
+def fates(name: str, chains: list[Chain], questions: Mapping[str, Question] = QUESTIONS) -> dict[str, str | None]:
+    """By chain id why it is dropped, in the order of the fates."""
+    found = list(select(name, read(chains), questions))
+    assert [(fate.chain_id, fate.question_key) for fate in found] == [(one.id, one.question_key) for one in chains]
+    return {fate.chain_id: fate.dropped for fate in found}
+
+
+def kept(name: str, chains: list[Chain]) -> list[Chain]:
+    found = fates(name, chains)
+    return [one for one in chains if found[one.id] is None]
+
+
 def test_correct_keeps_what_agrees_with_the_gold_label() -> None:
     chains = chains_of("AB-A.", "AA", "BB", "A")
-    chosen = select("correct", read(chains), QUESTIONS)
-    assert chosen.kept == (chains[0].id, chains[3].id)
-    assert chosen.counts() == {
-        "kept": 2,
+    assert kept("correct", chains) == [chains[0], chains[3]]
+    assert Counter(fates("correct", chains).values()) == {
+        None: 2,
         "wrong": 3,
         "unparsed: empty": 1,
         "unparsed: cut off": 1,
         "no gold label": 2,
         "not among the questions": 1,
     }
-    assert chosen.labels == {}
 
 
 def test_all_drops_only_what_cannot_be_trained_on() -> None:
     chains = chains_of("AB-", "C", "")
-    chosen = select("all", read(chains), QUESTIONS)
-    assert chosen.kept == (chains[0].id, chains[1].id, chains[3].id)
-    assert chosen.dropped == {chains[2].id: "unparsed: empty"}
+    assert list(fates("all", chains).values()) == [None, None, "unparsed: empty", None]
 
 
 def test_majority_labels_questions_by_their_own_chains_without_looking_at_gold() -> None:
     chains = chains_of("BB-A", "CAC", "-.")
-    chosen = select("majority", read(chains), QUESTIONS)
-    assert chosen.labels == {"t/q0": "B", "t/q1": "C"}
-    assert chosen.kept == (chains[0].id, chains[1].id, chains[4].id, chains[6].id)
-    assert chosen.dropped[chains[3].id] == "not the majority"
+    assert majority_labels(read(chains)) == {"t/q0": "B", "t/q1": "C"}
+    assert kept("majority", chains) == [chains[0], chains[1], chains[4], chains[6]]
+    found = fates("majority", chains)
+    assert found[chains[3].id] == "not the majority"
     blind = {key: question(int(key[-1]), None) for key in QUESTIONS}
-    assert select("majority", read(chains), blind) == chosen
+    assert fates("majority", chains, blind) == found
 
 
 def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
@@ -105,31 +116,35 @@ def test_a_name_that_is_none_is_refused_with_the_nearest() -> None:
         select("corect", [], QUESTIONS)
 
 
+def test_chains_of_a_question_that_do_not_stand_together_are_refused() -> None:
+    first, other, last = chains_of("AB", "C")[0], chains_of("AB", "C")[2], chains_of("AB", "C")[1]
+    with pytest.raises(AssertionError, match="t/q0 do not stand together"):
+        list(select("majority", read([first, other, last]), QUESTIONS))
+
+
 corpora = st.lists(st.text(alphabet="ABC-.", max_size=6), min_size=1, max_size=5).map(lambda texts: chains_of(*texts))
 
 
 @given(chains=corpora, name=st.sampled_from(["correct", "all", "majority"]), seed=st.integers())
-def test_kept_and_dropped_are_all_and_the_order_of_chains_decides_nothing(
+def test_every_chain_has_one_fate_and_the_order_of_chains_decides_nothing(
     chains: list[Chain], name: str, seed: int
 ) -> None:
-    chosen = select(name, read(chains), QUESTIONS)
-    assert sorted([*chosen.kept, *chosen.dropped]) == sorted(one.id for one in chains)
-    assert sum(chosen.counts().values()) == len(chains)
-    order = {one.id: place for place, one in enumerate(chains)}
-    assert list(chosen.kept) == sorted(chosen.kept, key=order.__getitem__)
-    shuffled = list(chains)
-    random.Random(seed).shuffle(shuffled)
-    again = select(name, read(shuffled), QUESTIONS)
-    assert set(again.kept) == set(chosen.kept)
-    assert (again.dropped, again.labels) == (chosen.dropped, chosen.labels)
+    by_question = [list(pool) for _, pool in groupby(chains, key=lambda one: one.question_key)]
+    order = random.Random(seed)
+    order.shuffle(by_question)
+    for pool in by_question:
+        order.shuffle(pool)
+    shuffled = [one for pool in by_question for one in pool]
+    assert fates(name, shuffled) == fates(name, chains)
 
 
 @given(chains=corpora)
 def test_the_majority_is_the_vote_of_the_parsed_answers(chains: list[Chain]) -> None:
-    chosen = select("majority", read(chains), QUESTIONS)
+    labels = majority_labels(read(chains))
+    chosen = [one for one in kept("majority", chains) if one.question_key in QUESTIONS]
     for key, asked in QUESTIONS.items():
         cast = [parse(one.text, asked, one.finish).answer for one in chains if one.question_key == key]
-        assert chosen.labels.get(key) == vote(cast, key).answer
-        kept = [one for one in chains if one.id in chosen.kept and one.question_key == key]
-        assert all(one.text == chosen.labels[key] for one in kept)
-        assert len(kept) == sum(answer == chosen.labels.get(key) for answer in cast if answer is not None)
+        assert labels.get(key) == vote(cast, key).answer
+        held = [one for one in chosen if one.question_key == key]
+        assert all(one.text == labels[key] for one in held)
+        assert len(held) == sum(answer == labels.get(key) for answer in cast if answer is not None)

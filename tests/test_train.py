@@ -25,7 +25,8 @@ from scotd.device import pick_device
 from scotd.errors import DataError, ModelError
 from scotd.models import resolve
 from scotd.student import Loaded, load, save
-from scotd.train import MicroBatch, TokenExample, TreeTrainer, plan, tokenize, train
+from scotd.token_store import TokenExample, TokenStore, tokenize
+from scotd.train import MicroBatch, MicroBatches, TreeTrainer, plan, steps_in, train
 from scotd.tree import Branch
 from scotd.types import Prompt, TrainingExample
 
@@ -101,7 +102,8 @@ def chains_of(step: Sequence[MicroBatch]) -> list[tuple[int, int]]:
 def test_every_chain_is_visited_once_an_epoch_in_full_steps(
     counts: list[int], how: TrainingConfig, micro_batches: int
 ) -> None:
-    steps = plan(counts, how, micro_batches)
+    steps = list(plan(counts, how, micro_batches))
+    assert len(steps) == steps_in(counts, how)
     everything = Counter((example, branch) for example, count in enumerate(counts) for branch in range(count))
     per_epoch = -(-sum(counts) // how.batch_chains)
     assert len(steps) == how.epochs * per_epoch
@@ -122,7 +124,7 @@ def test_every_chain_is_visited_once_an_epoch_in_full_steps(
 def test_what_a_step_sees_does_not_depend_on_its_micro_batches(
     counts: list[int], how: TrainingConfig, micro_batches: int
 ) -> None:
-    one, many = plan(counts, how, 1), plan(counts, how, micro_batches)
+    one, many = list(plan(counts, how, 1)), list(plan(counts, how, micro_batches))
     assert [Counter(chains_of(step)) for step in one] == [Counter(chains_of(step)) for step in many]
     fullest = [max(sum(len(piece.branches) for piece in batch if not piece.empty) for batch in step) for step in many]
     for step, most in zip(many, fullest, strict=True):
@@ -175,8 +177,7 @@ def example(targets: tuple[str, ...], finished: tuple[bool, ...], stem: str = "Q
 
 
 def test_tokens_are_the_prompts_and_the_targets_apart(with_start: Any) -> None:
-    (found,), too_long = tokenize([example((" yes.", " Well, no"), (True, False))], with_start, 50)
-    assert too_long == 0
+    (found,) = tokenize([example((" yes.", " Well, no"), (True, False))], with_start, 50)
     assert found.prompt[0] == 0 and with_start.decode(found.prompt[1:]) == "Q: a?\nA:"
     done, cut_off = (branch.tokens for branch in found.branches)
     assert done[-1] == END and with_start.decode(done[:-1]) == " yes."
@@ -191,11 +192,28 @@ def test_chains_that_are_too_long_are_left_out_whole_and_counted(with_start: Any
         example((" " * 60,), (False,)),
         example((" " * 31,), (False,)),  # 1 + 8 + 31: just fits
     ]
-    found, too_long = tokenize(given_examples, with_start, 40)
-    assert too_long == 2
+    found = list(tokenize(given_examples, with_start, 40))
     assert [len(one.branches) for one in found] == [2, 1]
     assert [branch.weight for branch in found[0].branches] == [1.0, 3.0]
     assert len(found[1].prompt) + len(found[1].branches[0].tokens) == 40
+
+
+def test_a_store_gives_back_what_was_put_in_and_leaves_no_file(tmp_path: Path) -> None:
+    examples = some_examples()
+    store = TokenStore.of(iter(examples), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert [store[number] for number in range(len(store))] == examples
+    assert store[2:4] == examples[2:4] and list(store.branch_counts) == [4, 4, 3, 4, 1, 4, 4, 4]
+    assert not TokenStore.of([], tmp_path)
+
+
+def test_micro_batches_are_the_plan_read_in_order_from_anywhere(tmp_path: Path) -> None:
+    examples, how = some_examples(), config(epochs=2, batch_chains=5, branches_per_row=2)
+    data = MicroBatches(TokenStore.of(examples, tmp_path), how, 2)
+    whole = [data[index].targets.tolist() for index in range(len(data))]
+    steps = plan([len(example.branches) for example in examples], how, 2)
+    assert [len(batch) > 0 for step in steps for batch in step] == [True] * len(data)
+    assert [data[index].targets.tolist() for index in (3, 4, 11, 2)] == [whole[index] for index in (3, 4, 11, 2)]
 
 
 # ---- one update, however it is laid out ------------------------------------------------------------------------------

@@ -194,9 +194,7 @@ class _Reader(Reading):
         stated = []
         for match in _STATEMENT.finditer(self.read):
             claim = self._value(match.start(), match.end())
-            if claim.kind is not _Kind.OPEN and _HYPOTHESIS.search(
-                self.read, max(0, match.start() - 40), match.start()
-            ):
+            if claim.kind is not _Kind.OPEN and _HYPOTHESIS.search(self._clause(match.start(), 40)):
                 continue
             if match["denied"]:
                 claim = _denied(match.start(), Named(claim.label, claim.end) if claim.kind is _Kind.CHOICE else None)
@@ -284,9 +282,14 @@ class _Reader(Reading):
 
     def first(self, final: _Claim) -> int:
         """Where the statement begins, with "So the" and the like."""
-        window = max(0, final.start - 80)
-        before = _BEFORE.search(self.read[window : final.start])
-        return final.start if before is None else window + before.start()
+        clause = self._clause(final.start, 80)
+        before = _BEFORE.search(clause)
+        return final.start if before is None else final.start - len(clause) + before.start()
+
+    def _clause(self, end: int, longest: int) -> str:
+        """What stands before a place, back to the last mark that parts clauses: no lead and no hypothesis spans one."""
+        window = self.read[max(0, end - longest) : end]
+        return window[max(map(window.rfind, ".!?;()")) + 1 :]
 
 
 def _claim(start: int, value: int, named: Named) -> _Claim:

@@ -10,7 +10,7 @@ process and many compute the same update. Since the plan is fixed, resuming mean
 
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,8 @@ from scotd.device import release_memory
 from scotd.errors import DataError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
 from scotd.student import Loaded
-from scotd.tokens import Tokenizer, encode_prompt, encode_target
+from scotd.token_store import TokenExample
 from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack
-from scotd.types import TrainingExample
 
 _COMPLETE = "scotd_complete"  # written after everything else of a checkpoint: kill -9 in the middle leaves it out
 
@@ -36,14 +35,6 @@ RELEASE_STEPS = 20
 
 DevMetric = Callable[[Any], float]
 OnStep = Callable[[int, int, float | None], None]  # (steps done, steps in all, last logged loss)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenExample:
-    """A training example in tokens: the prompt once, and its branches."""
-
-    prompt: tuple[int, ...]
-    branches: tuple[Branch, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,37 +60,18 @@ class Trained:
     best_step: int | None
 
 
-def tokenize(
-    examples: Sequence[TrainingExample], tokenizer: Tokenizer, max_length: int
-) -> tuple[list[TokenExample], int]:
-    """Token ids of every example; returns them with the number of chains left out for being over `max_length`.
-
-    A chain that is too long is left out and counted, never cut: cutting would delete its answer.
-    """
-    encoded: list[TokenExample] = []
-    too_long = 0
-    for example in examples:
-        prompt = encode_prompt(tokenizer, example.prompt)
-        branches: list[Branch] = []
-        for text, finished, weight in zip(example.targets, example.finished, example.weights, strict=True):
-            tokens = encode_target(tokenizer, text, finished=finished)
-            if len(prompt) + len(tokens) > max_length:
-                too_long += 1
-            else:
-                branches.append(Branch(tokens=tuple(tokens), weight=weight))
-        if branches:
-            encoded.append(TokenExample(prompt=tuple(prompt), branches=tuple(branches)))
-    return encoded, too_long
+def steps_in(branch_counts: Sequence[int], config: TrainingConfig) -> int:
+    """Number of optimizer steps over all epochs."""
+    return config.epochs * -(-sum(branch_counts) // config.batch_chains)
 
 
-def plan(branch_counts: Sequence[int], config: TrainingConfig, micro_batches: int) -> list[list[MicroBatch]]:
-    """Optimizer steps over all epochs, each of exactly `micro_batches` micro-batches.
+def plan(branch_counts: Sequence[int], config: TrainingConfig, micro_batches: int) -> Iterator[list[MicroBatch]]:
+    """Optimizer steps over all epochs, each of exactly `micro_batches` micro-batches; made an epoch at a time.
 
     `branch_counts[i]` is the number of chains of example i. Every epoch visits every chain once, in an order drawn from
     the seed; every step but an epoch's last holds exactly `batch_chains` chains.
     """
     order = random.Random(config.seed)
-    steps: list[list[MicroBatch]] = []
     for _ in range(config.epochs):
         pieces: list[Piece] = []
         for example, count in enumerate(branch_counts):
@@ -108,24 +80,25 @@ def plan(branch_counts: Sequence[int], config: TrainingConfig, micro_batches: in
             for start in range(0, count, config.branches_per_row):
                 pieces.append(Piece(example=example, branches=tuple(chains[start : start + config.branches_per_row])))
         order.shuffle(pieces)
-        steps += [_spread(step, micro_batches) for step in _cut(pieces, config.batch_chains)]
-    return steps
+        for step in _cut(pieces, config.batch_chains):
+            yield _spread(step, micro_batches)
 
 
-def _cut(pieces: Sequence[Piece], batch_chains: int) -> list[list[Piece]]:
+def _cut(pieces: Sequence[Piece], batch_chains: int) -> Iterator[list[Piece]]:
     """Cut a sequence of pieces into steps of `batch_chains` chains, splitting a piece where a step is full."""
-    steps: list[list[Piece]] = [[]]
+    step: list[Piece] = []
     room = batch_chains
     for piece in pieces:
         rest = piece.branches
         while rest:
             if room == 0:
-                steps.append([])
-                room = batch_chains
-            steps[-1].append(Piece(example=piece.example, branches=rest[:room]))
+                yield step
+                step, room = [], batch_chains
+            step.append(Piece(example=piece.example, branches=rest[:room]))
             taken = min(room, len(rest))
             rest, room = rest[taken:], room - taken
-    return [step for step in steps if step]
+    if step:
+        yield step
 
 
 def _spread(pieces: Sequence[Piece], micro_batches: int) -> list[MicroBatch]:
@@ -138,17 +111,28 @@ def _spread(pieces: Sequence[Piece], micro_batches: int) -> list[MicroBatch]:
 
 
 class MicroBatches(Dataset[TreeBatch]):
-    """The plan as a dataset: one item is one micro-batch, packed when asked for."""
+    """The plan as a dataset: one item is one micro-batch, packed when asked for. Meant to be read in order."""
 
-    def __init__(self, examples: Sequence[TokenExample], steps: Sequence[Sequence[MicroBatch]]) -> None:
+    def __init__(self, examples: Sequence[TokenExample], config: TrainingConfig, micro_batches: int) -> None:
         self.examples = examples
-        self.micro_batches = [micro_batch for step in steps for micro_batch in step]
+        self.counts = [len(example.branches) for example in examples]
+        self.config = config
+        self.micro_batches = micro_batches
+        self._steps: Iterator[list[MicroBatch]] = iter(())
+        self._step: list[MicroBatch] = []
+        self._at = len(self)  # the step that `_step` is: none yet
 
     def __len__(self) -> int:
-        return len(self.micro_batches)
+        return steps_in(self.counts, self.config) * self.micro_batches
 
     def __getitem__(self, index: int) -> TreeBatch:
-        return collate([self._row(piece) for piece in self.micro_batches[index]])
+        step, place = divmod(index, self.micro_batches)
+        if step < self._at:
+            self._steps, self._at = plan(self.counts, self.config, self.micro_batches), -1
+        while self._at < step:
+            self._step = next(self._steps)
+            self._at += 1
+        return collate([self._row(piece) for piece in self._step[place]])
 
     def _row(self, piece: Piece) -> TreeRow:
         example = self.examples[piece.example]
@@ -252,9 +236,9 @@ def train(
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # a plain start uses one GPU: DataParallel would cut trees; several need torchrun
     world = arguments.world_size
-    steps = plan([len(example.branches) for example in examples], config, world * accumulation)
-    _set_intervals(arguments, config, len(steps))
-    data = MicroBatches(examples, steps)
+    data = MicroBatches(examples, config, world * accumulation)
+    steps = steps_in(data.counts, config)
+    _set_intervals(arguments, config, steps)
     trainer = TreeTrainer(
         dev_metric=dev_metric,
         plain_head=head_is_plain(model),
@@ -275,8 +259,8 @@ def train(
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
     return Trained(
-        steps=len(steps),
-        chain_visits=sum(len(piece.branches) for step in steps for batch in step for piece in batch if not piece.empty),
+        steps=steps,
+        chain_visits=config.epochs * sum(data.counts),
         losses=tuple(losses),
         dev={int(entry["step"]): entry["eval_dev"] for entry in history if "eval_dev" in entry},
         best_step=trainer.state.best_global_step,

@@ -241,24 +241,25 @@ class Answered:
     reason: NoAnswer | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fate:
+    """What a selection makes of one chain: it is kept (`dropped` is None), or dropped for a reason."""
+
+    chain_id: str
+    question_key: str
+    dropped: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which chains are trained on, and for each other one the reason. kept + dropped = all.
+    """How many chains a selection kept, of how many questions, and how many it dropped for which reason.
 
-    `labels` gives a pseudo-label by question key where the selection made one (majority).
+    Which ones they are stands in the corpus, a `Fate` a chain. kept + dropped = all.
     """
 
-    name: str
-    kept: tuple[str, ...]
-    dropped: dict[str, str]
-    labels: dict[str, str]
-
-    def counts(self) -> dict[str, int]:
-        """Number of chains by fate: "kept", then each reason for dropping."""
-        counts = {"kept": len(self.kept)}
-        for reason in self.dropped.values():
-            counts[reason] = counts.get(reason, 0) + 1
-        return counts
+    kept: int
+    questions: int
+    dropped: dict[str, int]
 
 
 class Target(StrEnum):

@@ -290,9 +290,15 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     from scotd.types import Chain
 
     plan = Plan.of(load(experiment, ()))
-    chosen = select(selection, answers_of(plan, corpus, greedy=False), plan.questions)
-    for reason, count in chosen.counts().items():
-        say(f"{reason}: {count}")
+    counts: Counter[str] = Counter(kept=0)
+
+    def kept() -> Iterator[str]:
+        for fate in select(selection, answers_of(plan, corpus, greedy=False), plan.questions):
+            counts[fate.dropped or "kept"] += 1
+            if fate.dropped is None:
+                yield fate.chain_id
+        for reason, count in counts.items():
+            say(f"{reason}: {count}")
 
     def completion(question: "Question", chain: Chain) -> str:
         parsed = parse(chain.text, question, chain.finish)
@@ -300,7 +306,7 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
         return target_text(question, parsed.rationale, parsed.answer, plan.templates)
 
     return {
-        "chain_ids": chosen.kept,
+        "chain_ids": kept(),
         "prompt_of": lambda question: student_prompt(question, plan.templates),
         "completion_of": completion,
     }

@@ -249,8 +249,8 @@ def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
     """One row for every kind of student: the question once, its targets as branches."""
     from scotd.cli.mask import row_lines
     from scotd.prompts import student_prompt
+    from scotd.token_store import tokenize
     from scotd.tokens import load_tokenizer
-    from scotd.train import tokenize
     from scotd.tree import pack
     from scotd.types import TrainingExample
 
@@ -264,7 +264,8 @@ def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
             finished=tuple(target.finished for target in targets),
             weights=(1.0,) * len(targets),
         )
-        encoded, too_long = tokenize([example], tokenizer, longest)
+        encoded = list(tokenize([example], tokenizer, longest))
+        too_long = len(targets) - sum(len(one.branches) for one in encoded)
         yield ""
         yield heading(f"loss mask of a {kind} student, tokens of {reference}")
         if too_long:

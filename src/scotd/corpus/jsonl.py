@@ -1,10 +1,10 @@
 """Chains as JSONL for other training tools: TRL's `prompt`/`completion`, or chat `messages`.
 
-export_jsonl(corpus, Path("train.jsonl"), form="prompt-completion", chain_ids=selection.kept)
+export_jsonl(corpus, Path("train.jsonl"), form="prompt-completion", chain_ids=kept)
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ def export_jsonl(
     path: Path,
     *,
     form: JsonlForm,
-    chain_ids: Collection[str] | None = None,
+    chain_ids: Iterable[str] | None = None,
     prompt_of: Callable[[Question], Prompt] | None = None,
     completion_of: Callable[[Question, Chain], str] | None = None,
     task: str | None = None,
@@ -32,23 +32,27 @@ def export_jsonl(
 
     `form` "prompt-completion" is TRL's (with a chat prompt: its conversational kind), "messages" the chat form. Without
     `prompt_of` (a student's prompt, say) the teacher's own prompt stands, without `completion_of` the raw text.
-    `chain_ids`, a selection's `kept`, leaves all others out. Each object names its question and chain, so that a line
+    `chain_ids`, in the corpus's order, leaves all others out. Each object names its question and chain, so that a line
     leads back to the corpus.
     """
     questions = {question.key: question for question in corpus.questions(task=task, split=split)}
-    wanted = None if chain_ids is None else frozenset(chain_ids)
+    wanted = None if chain_ids is None else iter(chain_ids)
+    following = None if wanted is None else next(wanted, None)
     prompts = Prompts(corpus)
     written = 0
     with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
         for chain in corpus.chains(task=task, split=split, teacher=teacher, sampling=sampling):
-            if wanted is not None and chain.id not in wanted:
-                continue
+            if wanted is not None:
+                if chain.id != following:
+                    continue
+                following = next(wanted, None)
             question = questions[chain.question_key]
             prompt = prompts[chain.prompt_id] if prompt_of is None else prompt_of(question)
             completion = chain.text if completion_of is None else completion_of(question, chain)
             value = {**_pair(prompt, completion, form), "question": chain.question_key, "chain": chain.id}
             out.write(json.dumps(value, ensure_ascii=False) + "\n")
             written += 1
+        assert following is None, f"chain {following} is not in the corpus, or not in its place"
     return written
 
 

@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from scotd.corpus.rows import storable, to_json
 from scotd.corpus.writer import Tables
 from scotd.errors import CorpusError
-from scotd.types import Completion, Decoding, Finish, NoAnswer, Prediction, SamplingParams, Selection
+from scotd.types import Completion, Decoding, Fate, Finish, NoAnswer, Prediction, SamplingParams, Selection
 
 Read = Callable[[str, Sequence[object]], list[Any]]
 
@@ -27,35 +28,25 @@ def read_scores(read: Read, kind: str) -> dict[str, float]:
     return dict(read(sql, (kind,)))
 
 
-def insert_selection(tables: Tables, run: str, selection: Selection) -> None:
-    fates: list[tuple[str, str | None]] = [(chain, None) for chain in selection.kept]
-    fates += selection.dropped.items()
-    tables.connection.execute("DELETE FROM selections WHERE run = ? AND name = ?", (run, selection.name))
-    sql = "INSERT INTO selections (run, name, labels) VALUES (?, ?, ?)"
-    number = tables.connection.execute(sql, (run, selection.name, to_json(selection.labels))).lastrowid
+def insert_selection(tables: Tables, run: str, name: str, fates: Iterable[Fate]) -> Selection:
+    """Store fates as they come, counting them."""
+    tables.connection.execute("DELETE FROM selections WHERE run = ? AND name = ?", (run, name))
+    sql = "INSERT INTO selections (run, name, labels) VALUES (?, ?, '{}')"
+    number = tables.connection.execute(sql, (run, name)).lastrowid
     sql = "INSERT INTO selected (selection, position, chain, dropped) SELECT ?, ?, id, ? FROM chains WHERE digest = ?"
-    for position, (chain, dropped) in enumerate(fates):
-        if tables.connection.execute(sql, (number, position, dropped, chain)).rowcount != 1:
-            raise CorpusError(f"selection '{selection.name}': chain {chain} is not in the corpus.")
-
-
-def read_selection(read: Read, name: str, run: str | None) -> Selection | None:
-    sql = "SELECT id, labels FROM selections WHERE name = ?1 AND (?2 IS NULL OR run = ?2) ORDER BY id DESC LIMIT 1"
-    found = read(sql, (name, run))
-    if not found:
-        return None
-    number, labels = found[0]
-    sql = (
-        "SELECT c.digest, s.dropped FROM selected s JOIN chains c ON c.id = s.chain"
-        " WHERE s.selection = ? ORDER BY s.position"
-    )
-    fates = read(sql, (number,))
-    return Selection(
-        name=name,
-        kept=tuple(chain for chain, dropped in fates if dropped is None),
-        dropped={chain: dropped for chain, dropped in fates if dropped is not None},
-        labels=json.loads(labels),
-    )
+    kept = questions = 0
+    dropped: Counter[str] = Counter()
+    last: str | None = None  # the question of which a chain was kept last: its chains stand together
+    for position, fate in enumerate(fates):
+        if tables.connection.execute(sql, (number, position, fate.dropped, fate.chain_id)).rowcount != 1:
+            raise CorpusError(f"selection '{name}': chain {fate.chain_id} is not in the corpus.")
+        if fate.dropped is not None:
+            dropped[fate.dropped] += 1
+            continue
+        kept += 1
+        questions += fate.question_key != last
+        last = fate.question_key
+    return Selection(kept=kept, questions=questions, dropped=dict(sorted(dropped.items())))
 
 
 def prediction_rows(

@@ -26,6 +26,7 @@ from scotd.errors import CorpusError
 from scotd.types import (
     Answered,
     Chain,
+    Fate,
     Finish,
     NoAnswer,
     Prediction,
@@ -295,13 +296,24 @@ class Corpus:
         """Return the numbers of one kind by chain id."""
         return results.read_scores(self._read, kind)
 
-    def save_selection(self, run: str, selection: Selection) -> None:
-        """Store a run's selection, in its order, in place of an earlier one of the same name."""
-        self._write(lambda tables: results.insert_selection(tables, run, selection))
+    def save_selection(self, run: str, name: str, fates: Iterable[Fate]) -> Selection:
+        """Store a run's selection as its fates come, in place of an earlier one of the same name; returns the counts.
 
-    def selection(self, name: str, run: str | None = None) -> Selection | None:
-        """Return a run's selection (the one stored last under this name, where no run is given), or None."""
-        return results.read_selection(self._read, name, run)
+        The chains of a question must stand together.
+        """
+        return self._write(lambda tables: results.insert_selection(tables, run, name, fates))
+
+    def fates(self, run: str, name: str) -> Iterator[Fate]:
+        """Stream what a run's selection made of each chain, in its order; nothing where there is no such selection."""
+        self._sync()
+        with self._moment() as connection:
+            for chain, key, dropped in connection.execute(summary.FATES, (run, name)):
+                yield Fate(chain_id=chain, question_key=key, dropped=dropped)
+
+    def selected(self, run: str, name: str) -> Iterator[Chain]:
+        """Stream the chains that a run's selection kept, in its order."""
+        self._sync()
+        return self._stream(summary.SELECTED, (run, name))
 
     def put_predictions(self, run: str, student: str, split: str, predictions: Iterable[Prediction]) -> None:
         """Store predictions, one a question and decoding; one stored before is replaced and keeps its place."""

@@ -16,6 +16,19 @@ JOIN teachers t ON t.id = c.teacher JOIN samplings s ON s.id = c.sampling JOIN p
 WHERE {where} ORDER BY q.key, c.idx, t.name, s.digest, p.digest
 """
 
+_CHOSEN = """
+FROM selections n JOIN selected f ON f.selection = n.id CROSS JOIN chains c ON c.id = f.chain
+JOIN questions q ON q.id = c.question
+"""
+
+FATES = f"SELECT c.digest, q.key, f.dropped {_CHOSEN} WHERE n.run = ? AND n.name = ? ORDER BY f.position"
+
+SELECTED = f"""
+SELECT q.key, p.digest, c.teacher, c.sampling, c.idx, c.text, c.finish, c.n_tokens, c.mean_logprob
+{_CHOSEN} JOIN prompts p ON p.id = c.prompt
+WHERE n.run = ? AND n.name = ? AND f.dropped IS NULL ORDER BY f.position
+"""
+
 # The text comes only where this parser has not read it yet.
 ANSWERED = """
 SELECT c.id, c.digest, q.key, c.idx, c.finish, a.answer, a.reason, CASE WHEN a.parser = ? THEN NULL ELSE c.text END

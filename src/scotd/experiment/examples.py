@@ -1,61 +1,52 @@
 """Selected chains -> training examples: the targets of paper 2 and its baselines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from scotd.answers import parse
 from scotd.experiment.plan import Plan
 from scotd.prompts import label_target_text, student_prompt, target_text
-from scotd.types import Chain, Finish, Question, Selection, TrainingExample
+from scotd.types import Chain, Finish, Question, TrainingExample
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What one student is trained on: examples in the questions' order, and the counts behind them."""
+    """What one student is trained on: a stream of examples, anew at each call, and the counts behind it."""
 
-    examples: tuple[TrainingExample, ...]
+    stream: Callable[[], Iterator[TrainingExample]]
     selection: str
     kept: int
+    questions: int
     dropped: dict[str, int]
 
 
-def chain_examples(plan: Plan, chains: Iterable[Chain], selection: Selection) -> Examples:
-    """Rationale and answer of every kept chain, rendered by the target template; targets of a question together."""
-    kept = set(selection.kept)
-    by_question: dict[str, list[Chain]] = {}
-    for chain in chains:
-        if chain.id in kept:
-            by_question.setdefault(chain.question_key, []).append(chain)
-    examples = [
-        _example(plan, question, by_question[question.key]) for question in plan.train if question.key in by_question
-    ]
-    counts = selection.counts()
-    return Examples(
-        examples=tuple(examples),
-        selection=selection.name,
-        kept=counts.pop("kept"),
-        dropped=dict(sorted(counts.items())),
-    )
+def chain_examples(plan: Plan, chains: Iterable[Chain]) -> Iterator[TrainingExample]:
+    """Rationale and answer of selected chains, rendered by the target template; a question's chains stand together."""
+    for key, found in groupby(chains, key=lambda chain: chain.question_key):
+        yield _example(plan, plan.questions[key], list(found))
 
 
 def label_examples(plan: Plan, labels: Mapping[str, str], source: str) -> Examples:
     """The answer alone. `labels` by question key; a question without one is counted as dropped."""
-    examples = [
-        TrainingExample(
-            question_key=question.key,
-            prompt=student_prompt(question, plan.templates),
-            targets=(label_target_text(question, labels[question.key], plan.templates),),
-            finished=(True,),
-            weights=(1.0,),
-        )
-        for question in plan.train
-        if question.key in labels
-    ]
-    missing = len(plan.train) - len(examples)
+    labelled = [question for question in plan.train if question.key in labels]
+    missing = len(plan.train) - len(labelled)
+
+    def stream() -> Iterator[TrainingExample]:
+        for question in labelled:
+            yield TrainingExample(
+                question_key=question.key,
+                prompt=student_prompt(question, plan.templates),
+                targets=(label_target_text(question, labels[question.key], plan.templates),),
+                finished=(True,),
+                weights=(1.0,),
+            )
+
     return Examples(
-        examples=tuple(examples),
+        stream=stream,
         selection=f"labels: {source}",
-        kept=len(examples),
+        kept=len(labelled),
+        questions=len(labelled),
         dropped={f"no {source} label": missing} if missing else {},
     )
 

@@ -18,7 +18,7 @@ from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder, git_state, versions
 from scotd.models import resolve
 from scotd.progress import Tracker, track
-from scotd.select import select
+from scotd.select import majority_labels, select
 from scotd.teachers import Teacher, teacher_name
 from scotd.teachers.sampling import SampleReport, sample
 from scotd.types import Answered, Chain, Question, SamplingParams, Target
@@ -243,27 +243,38 @@ def _select_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say) ->
                 trainings[name] = _labels(plan, corpus, student.labels)
             else:
                 greedy = student.target is Target.GREEDY_COT
-                selection = select(student.selection, answers_of(plan, corpus, greedy=greedy), plan.questions)
-                corpus.save_selection(f"{plan.experiment.name}/{name}", selection)
-                trainings[name] = chain_examples(plan, chains_of(plan, corpus, greedy=greedy), selection)
+                trainings[name] = _chosen(plan, corpus, name, student.selection, greedy=greedy)
             made = trainings[name]
             record.counts = {"kept": made.kept, **made.dropped}
-        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": len(made.examples)}
+        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": made.questions}
         folder.write(f"selections/{name}.json", counts)
         dropped = ", ".join(f"{count} {reason}" for reason, count in made.dropped.items())
         say(
-            f"select: {name}: {made.kept} targets for {len(made.examples)} questions"
+            f"select: {name}: {made.kept} targets for {made.questions} questions"
             + (f"; dropped: {dropped}" if dropped else "")
         )
     return trainings
+
+
+def _chosen(plan: Plan, corpus: Corpus, student: str, selection: str, *, greedy: bool) -> Examples:
+    """The chains that a student is trained on, chosen and stored; they stream from the corpus from then on."""
+    run = f"{plan.experiment.name}/{student}"
+    fates = select(selection, answers_of(plan, corpus, greedy=greedy), plan.questions)
+    found = corpus.save_selection(run, selection, fates)
+    return Examples(
+        stream=lambda: chain_examples(plan, corpus.selected(run, selection)),
+        selection=selection,
+        kept=found.kept,
+        questions=found.questions,
+        dropped=found.dropped,
+    )
 
 
 def _labels(plan: Plan, corpus: Corpus, source: str) -> Examples:
     """Gold labels, or in the few-shot setting the teacher's own vote over its sampled chains."""
     if source == "gold":
         return label_examples(plan, {q.key: q.gold for q in plan.train if q.gold is not None}, source)
-    chosen = select("majority", answers_of(plan, corpus, greedy=False), plan.questions)
-    return label_examples(plan, chosen.labels, source)
+    return label_examples(plan, majority_labels(answers_of(plan, corpus, greedy=False)), source)
 
 
 def _lineage(plan: Plan, started: str) -> dict[str, object]:

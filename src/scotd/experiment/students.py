@@ -1,6 +1,7 @@
 """The stages that need torch: train every student, answer every split."""
 
 import copy
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from scotd.experiment.run import Cell, Say
 from scotd.models import ModelFiles, durable_name, resolve
 from scotd.progress import Progress, Tracker
 from scotd.student import load, outline, save, training_record, write_training_record
+from scotd.token_store import TokenStore, tokenize
 from scotd.tokens import encode_prompt
-from scotd.train import tokenize, train
+from scotd.train import steps_in, train
 from scotd.tree import check_supported
 from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
 
@@ -126,18 +128,20 @@ def _train(
     dtype = compute_dtype(settings.precision, device)
     torch.manual_seed(settings.seed)
     loaded = load(base, dtype=torch.float32, device=device, progress=progress)
-    examples, too_long = tokenize(made.examples, loaded.tokenizer, settings.max_length)
+    checkpoints = path.with_name(f"{name}.checkpoints") / fingerprint
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    encoded = tokenize(made.stream(), loaded.tokenizer, settings.max_length)
+    examples = TokenStore.of(encoded, checkpoints)
+    chains = sum(examples.branch_counts)
+    too_long = made.kept - chains
     if too_long and not examples:
         raise DataError(
             f"students.{name}: every one of the {too_long} chains is longer than training.max_length, "
             f"{settings.max_length} tokens with the question: raise it."
         )
-    checkpoints = path.with_name(f"{name}.checkpoints") / fingerprint
     picks = _picks_on_dev(plan, settings)
     dev_metric = _dev_metric(plan, name, picks, loaded.tokenizer, dtype) if picks else None
-    chains = sum(len(example.branches) for example in examples)
-    steps = settings.epochs * -(-chains // settings.batch_chains)
-    with progress(f"training {name}, steps", steps) as bar:
+    with progress(f"training {name}, steps", steps_in(examples.branch_counts, settings)) as bar:
         seen = 0
 
         def on_step(done: int, _steps: int, loss: float | None) -> None:
@@ -314,15 +318,15 @@ def _decoder(files: ModelFiles, progress: Tracker) -> Decoder:
 
 def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, settings: TrainingConfig) -> str:
     """Everything that decides a student's weights: start, targets in order, settings, how checkpoints are picked."""
-    targets = [
-        [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
-        for example in made.examples
-    ]
+    targets = hashlib.sha256()
+    for example in made.stream():
+        told = [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
+        targets.update(digest(told).encode())
     counted = settings.model_dump(mode="json", exclude={"checkpoints", "report_to", "activation_checkpointing"})
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]
-    return digest([*_start(base), targets, counted, dtype, picking if dev else None])
+    return digest([*_start(base), targets.hexdigest(), counted, dtype, picking if dev else None])
 
 
 def _start(files: ModelFiles) -> list[str]:
