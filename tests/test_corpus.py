@@ -335,8 +335,9 @@ def test_scores_selections_predictions_and_runs_come_back(corpus: Corpus, path: 
     corpus.record_run("run", {"resumed": True})
     corpus.close()
     with Corpus.open(path, "ro") as reader:
-        assert reader.scores("scored-by x") == {names[0]: -1.5, names[1]: 3.0}
-        assert reader.scores("another kind") == {}
+        assert reader.scores("scored-by x", names) == {names[0]: -1.5, names[1]: 3.0}
+        assert reader.scores("scored-by x", [names[1], "nowhere"]) == {names[1]: 3.0}
+        assert reader.scores("another kind", names) == {}
         assert list(reader.fates("run", "correct")) == chosen
         assert list(reader.fates("other run", "correct")) == chosen[:1]
         assert list(reader.selected("run", "correct")) == [chain(1, 2), chain(1, 0)]
@@ -353,9 +354,9 @@ def test_scores_and_selections_name_chains_that_exist(corpus: Corpus) -> None:
         corpus.put_scores("length", {chain(1).id: 1.0, "nowhere": 2.0})
     with pytest.raises(CorpusError, match="not a number"):
         corpus.put_scores("length", {chain(1).id: float("nan")})
-    with pytest.raises(CorpusError, match="'all': chain nowhere is not in the corpus"):
+    with pytest.raises(CorpusError, match="names the chain nowhere, which is not in the corpus"):
         corpus.save_selection("run", "all", [Fate(chain_id="nowhere", question_key="birds/q001", dropped=None)])
-    assert corpus.scores("length") == {}
+    assert corpus.scores("length", [chain(1).id]) == {}
     assert list(corpus.fates("run", "all")) == []
 
 

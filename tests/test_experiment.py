@@ -22,7 +22,8 @@ from scotd.corpus.exchange import export_parquet
 from scotd.errors import DataError, ModelError, RunError
 from scotd.experiment import Outcome, Plan, run
 from scotd.experiment.examples import chain_examples, label_examples
-from scotd.experiment.run import accuracies, answers_of, chains_of
+from scotd.experiment.run import accuracies
+from scotd.experiment.selections import Pool
 from scotd.models import durable_name
 from scotd.progress import silent
 from scotd.select import select
@@ -208,9 +209,9 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
     bench, _ = whole
     plan = Plan.of(load(bench.path))
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
-        chains = list(chains_of(plan, corpus, greedy=False))
-        greedy = list(chains_of(plan, corpus, greedy=True))
-        fates = select("correct", answers_of(plan, corpus, greedy=False), plan.questions)
+        chains = list(Pool.whole(plan, greedy=False).chains(corpus))
+        greedy = list(Pool.whole(plan, greedy=True).chains(corpus))
+        fates = select("correct", Pool.whole(plan, greedy=False).answers(corpus), plan.questions)
         chosen = {fate.chain_id for fate in fates if fate.dropped is None}
         assert {chain.id for chain in corpus.selected(f"{plan.experiment.name}/scotd", "correct")} == chosen
     assert {chain.index for chain in greedy} == {0} and {chain.index for chain in chains} == {0, 1, 2, 3}
@@ -222,9 +223,40 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
     assert third.finished == (False, True)
     assert third.weights == (1.0, 1.0)
     assert [example.question_key for example in made] == [f"odd/n0{k}" for k in range(1, 6)]
-    labels = label_examples(plan, {"odd/n03": "no"}, "teacher")
+    labels = label_examples(plan, plan.train, {"odd/n03": "no"}, "teacher")
     assert [(one.targets, one.finished) for one in labels.stream()] == [((" The answer is no.",), (True,))]
     assert labels.dropped == {"no teacher label": 5}
+
+
+def test_the_teacher_is_a_row_of_the_results_with_and_without_rationales(student: Path, tmp_path: Path) -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "teacher": {"target": "teacher"},
+        "no-cot": {"target": "teacher", "rationales": False, "decodings": ["greedy"]},
+    }
+    path = write(tmp_path / "fresh", student, rows)
+    bench = Bench(path=path, log=tmp_path / "log", said=[])
+    outcome = bench.run()
+    once = asked(bench.log)
+    assert len(once) == SPLITS["test"] * (1 + 3 + 1)
+    first = {row["question_key"]: row["answer"] for row in bench.predictions("teacher.test.greedy")}
+    numbers = {key: int(key.rpartition("n")[2]) for key in first}
+    right = {key: "yes" if number % 2 else "no" for key, number in numbers.items()}
+    assert first == {
+        key: None if number % 6 == 5 else right[key] if number % 4 != 3 else {"yes": "no", "no": "yes"}[right[key]]
+        for key, number in numbers.items()
+    }
+    votes = bench.predictions("teacher.test.vote")
+    assert all(len(row["chains"]) == 3 for row in votes)
+    assert {cell.student for cell in outcome.cells} == {"teacher", "no-cot"}
+    with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
+        prompts = [prompt.text or "" for prompt in corpus.prompts().values()]
+    shown = [text for text in prompts if "101 ends in 1. So the answer is yes." in text]
+    hidden = [text for text in prompts if "A: The answer is yes." in text and "ends in" not in text]
+    assert len(shown) == len(hidden) == SPLITS["test"] and len(prompts) == 2 * SPLITS["test"]
+    bench.run()
+    assert asked(bench.log) == once  # nothing is paid for twice
+    bench.run("evaluation.decodings.vote.votes=4")
+    assert len(asked(bench.log)) == len(once) + SPLITS["test"]  # a top-up of the vote
 
 
 def test_predictions_are_one_a_question_and_add_up(whole: tuple[Bench, Outcome]) -> None:

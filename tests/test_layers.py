@@ -7,13 +7,23 @@ from pathlib import Path
 import scotd
 
 PACKAGE = Path(scotd.__file__).parent
-LOCAL = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "gguf")  # the extra `local`
+LOCAL = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "safetensors",
+    "gguf",
+    "sentence_transformers",
+)  # the extra `local`
 HEAVY = (*LOCAL, "numpy", "scipy", "pyarrow", "matplotlib", "pydantic", "httpx", "jinja2")
 # The only modules that need the extra (docs/design.md, "Layers").
 WITH_TORCH = {
     "scotd.choose",
     "scotd.decode",
     "scotd.device",
+    "scotd.embed",
+    "scotd.experiment.measures",
     "scotd.experiment.students",
     "scotd.forward",
     "scotd.levels",

@@ -177,11 +177,35 @@ class TrainingConfig(Section):
     report_to: tuple[str, ...] = ()
 
 
+class FilterConfig(Section):
+    """Which chains of a selection stay within a budget (paper 4): `budget` is the average over the questions.
+
+    `name` is one of random, diversity, teacher-likelihood, open-ended, shortest, longest, student-perplexity,
+    student-gain, or a function of your own `file`. `model` embeds for diversity (None: all-minilm-l6-v2), or is the
+    student that perplexity and gain ask (None: the one that is trained).
+    """
+
+    name: str
+    budget: Count = 5
+    seed: Whole = 0
+    file: Path | None = None
+    model: str | None = None
+
+
 class StudentConfig(Section):
-    """One student of the experiment: what it is trained on. Fields left out are taken from the experiment."""
+    """One student of the experiment: what it is trained on. Fields left out are taken from the experiment.
+
+    `chains_per_question` takes the first so many of each question's chains, `share` so large a part of the training
+    questions: smaller ones are parts of larger ones. `filter` comes after both and after the selection. Without
+    `rationales` the exemplars of an undistilled student or the teacher show answers alone (No CoT).
+    """
 
     target: Target
     selection: Literal["correct", "all", "majority"] = "correct"
+    filter: FilterConfig | None = None
+    chains_per_question: Count | None = None
+    share: Fraction = 1.0
+    rationales: bool = True
     labels: Literal["gold", "teacher"] = "gold"
     model: str | None = None
     training: dict[str, Any] = Field(default_factory=dict)
@@ -247,6 +271,23 @@ class Experiment(Section):
                 f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, self.students)}"
             )
         for name, student in self.students.items():
+            if student.filter is not None and student.target is not Target.SCOTD:
+                raise ValueError(
+                    f"students.{name}.filter chooses among several chains a question, and a {student.target} student "
+                    f"learns none or one: leave it out"
+                )
+            if not student.rationales and student.target.trained:
+                raise ValueError(
+                    f"students.{name}.rationales is about the exemplars of a few-shot prompt, and a trained student "
+                    f"sees none: leave it out"
+                )
+            if student.target is Target.TEACHER and self.teacher.kind == "imported":
+                raise ValueError(f"students.{name}: an imported teacher cannot be asked to answer: leave it out")
+            if (student.chains_per_question or 0) > self.sampling.chains_per_question:
+                raise ValueError(
+                    f"students.{name}.chains_per_question is {student.chains_per_question} and only "
+                    f"{self.sampling.chains_per_question} are sampled: raise sampling.chains_per_question"
+                )
             for decoding in student.decodings or ():
                 if decoding not in self.evaluation.decodings:
                     known = did_you_mean(decoding, self.evaluation.decodings)
@@ -359,10 +400,15 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
     teacher = experiment.teacher
     if teacher.kind == "local":
         teacher = teacher.model_copy(update={"model": model(teacher.model)})
-    students = {
-        name: one if one.model is None else one.model_copy(update={"model": model(one.model)})
-        for name, one in experiment.students.items()
-    }
+    students = {}
+    for name, one in experiment.students.items():
+        chosen = one.filter
+        if chosen is not None:
+            own = {"file": None if chosen.file is None else resolve(chosen.file)}
+            asked = {"model": None if chosen.model is None else model(chosen.model)}
+            chosen = chosen.model_copy(update={**own, **asked})
+        update = {"model": None if one.model is None else model(one.model), "filter": chosen}
+        students[name] = one.model_copy(update=update)
     return experiment.model_copy(
         update={
             "student": model(experiment.student),

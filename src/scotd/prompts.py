@@ -31,7 +31,7 @@ the single user message.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
@@ -56,6 +56,10 @@ TEACHER = _ASK + (
     "{% endfor %}"
     "{{ ask(question) }}"
 )
+TEACHER_ANSWERS = _ASK + (
+    "{% for exemplar in exemplars %}{{ ask(exemplar) }} The answer is {{ exemplar.answer }}.\n\n{% endfor %}"
+    "{{ ask(question) }}"
+)
 TARGET = "{% if not chat %} {% endif %}{% if rationale %}{{ rationale }} {% endif %}So the answer is {{ answer }}."
 LABEL_TARGET = "{% if not chat %} {% endif %}The answer is {{ answer }}."
 
@@ -63,6 +67,10 @@ LABEL_TARGET = "{% if not chat %} {% endif %}The answer is {{ answer }}."
 INSTRUCTION = (
     "Think about the question in one short paragraph. End with 'So the answer is', followed by one of the answer "
     "choices as it is given: the letter in brackets where the choices have letters, otherwise the choice itself."
+)
+INSTRUCTION_ANSWERS = (
+    "Answer with 'The answer is', followed by one of the answer choices as it is given: the letter in brackets where "
+    "the choices have letters, otherwise the choice itself."
 )
 
 
@@ -128,11 +136,13 @@ class Templates:
     """The compiled forms of one experiment. Build it with `Templates.of`."""
 
     teacher: _Form
+    teacher_answers: _Form  # its default without rationales
     student: _Form
     target: _Form
     label_target: _Form
     chat_question: _Form  # the default turns of a teacher chat, whatever the student is given
     chat_reply: _Form
+    chat_reply_answers: _Form
     chat: bool
     student_chat: bool
     own_teacher: bool
@@ -146,11 +156,13 @@ class Templates:
         """
         templates = cls(
             teacher=_Form("teacher", TEACHER if config.teacher is None else config.teacher),
+            teacher_answers=_Form("teacher", TEACHER_ANSWERS),
             student=_Form("student", STUDENT if config.student is None else config.student),
             target=_Form("target", TARGET if config.target is None else config.target),
             label_target=_Form("label_target", LABEL_TARGET if config.label_target is None else config.label_target),
             chat_question=_Form("student", STUDENT),
             chat_reply=_Form("target", TARGET),
+            chat_reply_answers=_Form("label_target", LABEL_TARGET),
             chat=config.chat,
             student_chat=config.student_chat,
             own_teacher=config.teacher is not None,
@@ -159,21 +171,27 @@ class Templates:
         return templates
 
 
-def teacher_prompt(question: Question, exemplars: Sequence[Exemplar], templates: Templates) -> Prompt:
+def teacher_prompt(
+    question: Question, exemplars: Sequence[Exemplar], templates: Templates, *, rationales: bool = True
+) -> Prompt:
     """Return the few-shot prompt (paper 2, "Sampling"); without exemplars it is the bare question.
 
-    Everything up to the last question is the same for all questions of a run, so a teacher computes it once.
+    Everything up to the last question is the same for all questions of a run, so a teacher computes it once. Without
+    `rationales` the exemplars show their answers alone (the paper's No CoT); a template of your own sees empty ones.
     """
     shown = [_show_exemplar(exemplar) for exemplar in exemplars]
+    if not rationales:
+        shown = [replace(exemplar, rationale="") for exemplar in shown]
     if not templates.chat:
-        text = templates.teacher.render(exemplars=shown, question=_show(question), chat=False)
-        return Prompt(text=text)
+        form = templates.teacher if rationales or templates.own_teacher else templates.teacher_answers
+        return Prompt(text=form.render(exemplars=shown, question=_show(question), chat=False))
     if templates.own_teacher:
         text = templates.teacher.render(exemplars=shown, question=_show(question), chat=True)
         return Prompt(messages=(Message(role="user", content=text),))
-    messages = [Message(role="system", content=INSTRUCTION)]
+    messages = [Message(role="system", content=INSTRUCTION if rationales else INSTRUCTION_ANSWERS)]
+    form = templates.chat_reply if rationales else templates.chat_reply_answers
     for exemplar in shown:
-        reply = templates.chat_reply.render(rationale=exemplar.rationale, answer=exemplar.answer, chat=True)
+        reply = form.render(rationale=exemplar.rationale, answer=exemplar.answer, chat=True)
         messages.append(Message(role="user", content=templates.chat_question.render(question=exemplar, chat=True)))
         messages.append(Message(role="assistant", content=reply))
     messages.append(Message(role="user", content=templates.chat_question.render(question=_show(question), chat=True)))

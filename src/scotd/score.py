@@ -1,6 +1,6 @@
-"""What a model thinks of chains that are given: their mean log-probability, computed on trees.
+"""What a model thinks of chains that are given: the log-probability of every token, computed on trees.
 
-    score(model, [(prompt, chains), ...])      # token ids in, nats a token out
+    score(model, [(prompt, chains), ...])      # token ids in, nats out
 
 The numbers of a model that did not write the chains: `scored-by MODEL`, never to be mixed with what a teacher reported
 of its own (docs/design.md). All chains of a question are one row, as in training.
@@ -19,8 +19,8 @@ Tokens = Sequence[int]
 
 def score(
     model: Any, questions: Sequence[tuple[Tokens, Sequence[Tokens]]], *, batch_chains: int = 64
-) -> list[list[float]]:
-    """Mean log-probability in nats over the tokens of every chain, at temperature 1 and over the full vocabulary.
+) -> list[list[list[float]]]:
+    """By question and chain the log-probability of each token in nats, at temperature 1 and over the full vocabulary.
 
     Whether an end token counts is the caller's: it counts where it is given. Raises ModelError where a chain is too
     long for the model.
@@ -31,13 +31,13 @@ def score(
     check_supported(model, max(row.longest_path for row in rows), "shorten prompts and chains")
     device = next(model.parameters()).device
     plain = head_is_plain(model)
-    found: list[list[float]] = []
+    found: list[list[list[float]]] = []
     with attention_of(model, ATTENTION):
         for start, end in _batches([len(chains) for _, chains in questions], batch_chains):
             logprobs = tree_logprobs(model, collate(rows[start:end]).to(device), plain_head=plain).cpu()
             for row, (_, chains) in zip(rows[start:end], questions[start:end], strict=True):
                 mine, logprobs = logprobs[: len(row.targets)], logprobs[len(row.targets) :]
-                found.append([mine[torch.tensor(terms)].mean().item() for terms in terms_of(row, chains)])
+                found.append([mine[torch.tensor(terms)].tolist() for terms in terms_of(row, chains)])
     return found
 
 

@@ -39,6 +39,14 @@ def encode_target(tokenizer: Tokenizer, text: str, *, finished: bool) -> list[in
     return [*tokens, tokenizer.eos_token_id]
 
 
+def tokens_of(tokenizer: Tokenizer, text: str, part: str) -> range:
+    """Which tokens of a target spell the last occurrence of a part of it, as places in `encode_target`'s list."""
+    start = text.rindex(part)
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    found = [place for place, (first, end) in enumerate(spans) if first < start + len(part) and end > start]
+    return range(found[0], found[-1] + 1)
+
+
 def common_prefix(prompts: list[list[int]]) -> int:
     """Length of the longest beginning that all prompts share, short of the shortest one's last token."""
     first, last = min(prompts), max(prompts)  # lexicographic order: the extremes share what all share

@@ -269,6 +269,12 @@ class Target(StrEnum):
     GREEDY_COT = "greedy-cot"  # the same with the teacher's one temperature-0 chain
     LABEL_ONLY = "label-only"  # the answer alone
     UNDISTILLED = "undistilled"  # not trained; prompted with the exemplars
+    TEACHER = "teacher"  # the teacher itself, prompted with the exemplars
+
+    @property
+    def trained(self) -> bool:
+        """Whether something is learnt: the others answer with a few-shot prompt."""
+        return self not in (Target.UNDISTILLED, Target.TEACHER)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -284,7 +284,7 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     """Prompts, targets and the selected chains, as the experiment's students are trained on them."""
     from scotd.answers import parse
     from scotd.experiment import Plan
-    from scotd.experiment.run import answers_of
+    from scotd.experiment.selections import Pool
     from scotd.prompts import student_prompt, target_text
     from scotd.select import select
     from scotd.types import Chain
@@ -293,7 +293,7 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     counts: Counter[str] = Counter(kept=0)
 
     def kept() -> Iterator[str]:
-        for fate in select(selection, answers_of(plan, corpus, greedy=False), plan.questions):
+        for fate in select(selection, Pool.whole(plan, greedy=False).answers(corpus), plan.questions):
             counts[fate.dropped or "kept"] += 1
             if fate.dropped is None:
                 yield fate.chain_id

@@ -88,6 +88,9 @@ students: ## each trained and measured; names are yours
   scotd:
     target: scotd ## rationale and answer of all selected chains (greedy-cot: of the teacher's greedy one)
 {scotd}
+    # filter: null ## fewer of them, for instance {{name: random, budget: 5}}: also diversity, shortest, ...
+    # chains_per_question: null ## only the first so many
+    # share: 1.0 ## of the training questions
     # model: null ## another model than `student` above
     # training: {{}} ## training settings of this student's own, for instance {{epochs: 3}}
     # max_tokens: null ## its own cap on the tokens of an answer
@@ -97,7 +100,8 @@ students: ## each trained and measured; names are yours
 {label_only}
     max_tokens: 16
   undistilled:
-    target: undistilled ## not trained, asked with the teacher's prompt
+    target: undistilled ## not trained, asked with the teacher's prompt (teacher: the teacher itself answers)
+    # rationales: true ## false: its exemplars show answers alone (No CoT)
 
 training:
   # epochs: @training.epochs ## an epoch visits every chain once

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,30 +22,49 @@ def insert_scores(tables: Tables, kind: str, values: Mapping[str, float]) -> Non
             raise CorpusError(f"score '{kind}': chain {chain} is not in the corpus.")
 
 
-def read_scores(read: Read, kind: str) -> dict[str, float]:
-    sql = "SELECT c.digest, s.value FROM scores s JOIN chains c ON c.id = s.chain WHERE s.kind = ?"
-    return dict(read(sql, (kind,)))
+def read_scores(read: Read, kind: str, chains: Iterable[str]) -> dict[str, float]:
+    sql = (
+        "SELECT c.digest, s.value FROM json_each(?) w JOIN chains c ON c.digest = w.value"
+        " JOIN scores s ON s.chain = c.id WHERE s.kind = ?"
+    )
+    return dict(read(sql, (json.dumps(list(chains)), kind)))
 
 
-def insert_selection(tables: Tables, run: str, name: str, fates: Iterable[Fate]) -> Selection:
-    """Store fates as they come, counting them."""
-    tables.connection.execute("DELETE FROM selections WHERE run = ? AND name = ?", (run, name))
+def begin_selection(tables: Tables, run: str, name: str) -> int:
+    """A selection without fates, in place of one that was left unfinished; returns its number."""
+    tables.connection.execute("DELETE FROM selections WHERE run = ? AND name = ?", (_unfinished(run), name))
     sql = "INSERT INTO selections (run, name, labels) VALUES (?, ?, '{}')"
-    number = tables.connection.execute(sql, (run, name)).lastrowid
+    number = tables.connection.execute(sql, (_unfinished(run), name)).lastrowid
+    assert number is not None
+    return number
+
+
+def insert_fates(tables: Tables, selection: int, first: int, fates: Sequence[Fate]) -> None:
+    """Add fates to a selection; `first` is the place of the first one."""
     sql = "INSERT INTO selected (selection, position, chain, dropped) SELECT ?, ?, id, ? FROM chains WHERE digest = ?"
-    kept = questions = 0
-    dropped: Counter[str] = Counter()
-    last: str | None = None  # the question of which a chain was kept last: its chains stand together
-    for position, fate in enumerate(fates):
-        if tables.connection.execute(sql, (number, position, fate.dropped, fate.chain_id)).rowcount != 1:
-            raise CorpusError(f"selection '{name}': chain {fate.chain_id} is not in the corpus.")
-        if fate.dropped is not None:
-            dropped[fate.dropped] += 1
-            continue
-        kept += 1
-        questions += fate.question_key != last
-        last = fate.question_key
-    return Selection(kept=kept, questions=questions, dropped=dict(sorted(dropped.items())))
+    for position, fate in enumerate(fates, first):
+        if tables.connection.execute(sql, (selection, position, fate.dropped, fate.chain_id)).rowcount != 1:
+            raise CorpusError(f"a selection names the chain {fate.chain_id}, which is not in the corpus.")
+
+
+def end_selection(tables: Tables, selection: int, run: str, name: str) -> None:
+    """Let a selection that is whole take the place of an earlier one."""
+    tables.connection.execute("DELETE FROM selections WHERE run = ? AND name = ?", (run, name))
+    tables.connection.execute("UPDATE selections SET run = ? WHERE id = ?", (run, selection))
+
+
+def read_selection(read: Read, run: str, name: str) -> Selection | None:
+    found = read("SELECT id FROM selections WHERE run = ? AND name = ?", (run, name))
+    if not found:
+        return None
+    fates = "FROM selected f JOIN chains c ON c.id = f.chain WHERE f.selection = ?"
+    ((kept, questions),) = read(f"SELECT count(*), count(DISTINCT c.question) {fates} AND f.dropped IS NULL", found[0])
+    dropped = "SELECT dropped, count(*) FROM selected WHERE selection = ? AND dropped IS NOT NULL GROUP BY dropped"
+    return Selection(kept=kept, questions=questions, dropped=dict(read(f"{dropped} ORDER BY dropped", found[0])))
+
+
+def _unfinished(run: str) -> str:
+    return f"{run} (unfinished)"
 
 
 def prediction_rows(

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -292,16 +293,29 @@ class Corpus:
         given = dict(values)
         self._write(lambda tables: results.insert_scores(tables, kind, given))
 
-    def scores(self, kind: str) -> dict[str, float]:
-        """Return the numbers of one kind by chain id."""
-        return results.read_scores(self._read, kind)
+    def scores(self, kind: str, chain_ids: Iterable[str]) -> dict[str, float]:
+        """Return the numbers of one kind by chain id, of those chains that have one."""
+        return results.read_scores(self._read, kind, chain_ids)
 
     def save_selection(self, run: str, name: str, fates: Iterable[Fate]) -> Selection:
         """Store a run's selection as its fates come, in place of an earlier one of the same name; returns the counts.
 
-        The chains of a question must stand together.
+        The earlier one stays until the new one is whole.
         """
-        return self._write(lambda tables: results.insert_selection(tables, run, name, fates))
+        number = self._write(lambda tables: results.begin_selection(tables, run, name))
+        done = 0
+        stream = iter(fates)
+        while batch := list(islice(stream, BATCH)):
+            self._write(partial(results.insert_fates, selection=number, first=done, fates=batch))
+            done += len(batch)
+        self._write(lambda tables: results.end_selection(tables, number, run, name))
+        found = self.selection(run, name)
+        assert found is not None
+        return found
+
+    def selection(self, run: str, name: str) -> Selection | None:
+        """Return the counts of a run's selection, or None where there is no such one."""
+        return results.read_selection(self._read, run, name)
 
     def fates(self, run: str, name: str) -> Iterator[Fate]:
         """Stream what a run's selection made of each chain, in its order; nothing where there is no such selection."""

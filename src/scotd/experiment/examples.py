@@ -27,10 +27,10 @@ def chain_examples(plan: Plan, chains: Iterable[Chain]) -> Iterator[TrainingExam
         yield _example(plan, plan.questions[key], list(found))
 
 
-def label_examples(plan: Plan, labels: Mapping[str, str], source: str) -> Examples:
+def label_examples(plan: Plan, questions: Sequence[Question], labels: Mapping[str, str], source: str) -> Examples:
     """The answer alone. `labels` by question key; a question without one is counted as dropped."""
-    labelled = [question for question in plan.train if question.key in labels]
-    missing = len(plan.train) - len(labelled)
+    labelled = [question for question in questions if question.key in labels]
+    missing = len(questions) - len(labelled)
 
     def stream() -> Iterator[TrainingExample]:
         for question in labelled:

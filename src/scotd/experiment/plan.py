@@ -120,7 +120,10 @@ class Plan:
         )
 
     def wants(self) -> list[Want]:
-        """Every chain the students need from the teacher."""
+        """Every chain the students need from the teacher, and its own answers where it is a row of the results."""
+        return [*self._wants_for_training(), *self._wants_for_answers()]
+
+    def _wants_for_training(self) -> list[Want]:
         kinds: list[tuple[SamplingParams, int]] = []
         if self.wants_sampled:
             kinds.append((self.sampling, self.experiment.sampling.chains_per_question))
@@ -132,11 +135,26 @@ class Plan:
             for question in self.train
         ]
 
+    def _wants_for_answers(self) -> list[Want]:
+        wants: dict[tuple[str, str, SamplingParams], Want] = {}
+        for name, student in self.experiment.students.items():
+            if student.target is not Target.TEACHER:
+                continue
+            for split, questions in self.evaluated.items():
+                for decoding in self.decodings(name, split).values():
+                    for question in questions:
+                        prompt = self.prompt_for(name, question)
+                        key = (question.key, prompt.id, decoding.sampling)
+                        n = max(decoding.votes, wants[key].n if key in wants else 0)
+                        wants[key] = Want(question_key=question.key, prompt=prompt, sampling=decoding.sampling, n=n)
+        return list(wants.values())
+
     def prompt_for(self, student: str, question: Question) -> Prompt:
         """What a student is given: the bare question, or the few-shot prompt where it was never trained."""
-        if self.experiment.students[student].target is Target.UNDISTILLED:
-            return teacher_prompt(question, self.exemplars, self.templates)
-        return student_prompt(question, self.templates)
+        own = self.experiment.students[student]
+        if own.target.trained:
+            return student_prompt(question, self.templates)
+        return teacher_prompt(question, self.exemplars, self.templates, rationales=own.rationales)
 
     def decodings(self, student: str, split: str) -> dict[str, Decoding]:
         """The ways in which a student answers a split, by their name in the file."""
@@ -151,7 +169,7 @@ class Plan:
     def decoding(self, student: str, chosen: DecodingConfig) -> Decoding:
         """One way of decoding with the student's own cap on tokens; only a few-shot prompt needs stop strings."""
         own = self.experiment.students[student]
-        stop = default_stop(self.templates) if own.target is Target.UNDISTILLED else ()
+        stop = () if own.target.trained else default_stop(self.templates)
         params = SamplingParams(
             temperature=chosen.temperature,
             top_p=chosen.top_p,

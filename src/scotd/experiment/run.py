@@ -1,7 +1,7 @@
 """The stages in their order, each skipped when done."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +11,16 @@ from scotd import __version__
 from scotd.config import Experiment
 from scotd.corpus import Corpus
 from scotd.corpus.exchange import import_parquet
-from scotd.errors import DataError, RunError, TeacherError
+from scotd.errors import DataError, TeacherError
 from scotd.evaluate import Accuracy
-from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder, git_state, versions
+from scotd.experiment.selections import Pool, select_stage
 from scotd.models import resolve
 from scotd.progress import Tracker, track
-from scotd.select import majority_labels, select
 from scotd.teachers import Teacher, teacher_name
-from scotd.teachers.sampling import SampleReport, sample
-from scotd.types import Answered, Chain, Question, SamplingParams, Target
+from scotd.teachers.sampling import SampleReport, Want, sample
+from scotd.types import Answered, Question
 
 STAGES = ("sample", "select", "train", "evaluate")
 
@@ -75,7 +74,7 @@ def run(
         folder.write("run.json", lineage)
         funnel = _sample_stage(plan, corpus, folder, say=say, progress=progress)
         if until != "sample":
-            trainings = _select_stage(plan, corpus, folder, say=say)
+            trainings = select_stage(plan, corpus, folder, say=say, progress=progress)
             funnel["trained"] = {name: made.kept for name, made in trainings.items()}
             folder.write("funnel.json", funnel)
         if until in ("train", "evaluate"):
@@ -120,8 +119,7 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
             record.skipped = True
         else:
             wants = plan.wants()
-            missing = _missing(plan, corpus, name)
-            if missing:
+            if _missing(wants, corpus, name):
                 earlier = folder.counts("sample")
 
                 def ended(report: SampleReport) -> None:  # of an interrupted sitting too
@@ -148,17 +146,14 @@ def _with_earlier(report: SampleReport, earlier: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _missing(plan: Plan, corpus: Corpus, name: str) -> int:
+def _missing(wants: Iterable[Want], corpus: Corpus, name: str) -> int:
     from scotd.corpus import Want as Slot
 
-    lacking = 0
-    for sampling, n in {(want.sampling, want.n) for want in plan.wants()}:
-        slots = [
-            Slot(question_key=key, prompt_id=prompt.id, teacher=name, sampling=sampling)
-            for key, prompt in plan.teacher_prompts.items()
-        ]
-        lacking += sum(len(indices) for _, indices in corpus.missing(slots, n))
-    return lacking
+    slots: dict[int, list[Slot]] = {}
+    for want in wants:
+        slot = Slot(question_key=want.question_key, prompt_id=want.prompt.id, teacher=name, sampling=want.sampling)
+        slots.setdefault(want.n, []).append(slot)
+    return sum(len(indices) for n, held in slots.items() for _, indices in corpus.missing(held, n))
 
 
 def _tell(report: SampleReport, say: Say) -> None:
@@ -172,44 +167,14 @@ def _tell(report: SampleReport, say: Say) -> None:
         raise TeacherError(f"The teacher gave none of the {report.asked} chains: {report.failed}.")
 
 
-def chains_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> Iterator[Chain]:
-    """The experiment's chains for the training questions: the sampled ones below N, or the greedy ones."""
-    found = corpus.chains(**_filters(plan, greedy=greedy))
-    return (chain for chain in found if chain.index < _n(plan, greedy=greedy))
-
-
-def answers_of(plan: Plan, corpus: Corpus, *, greedy: bool) -> Iterator[Answered]:
-    """What the same chains answer, in the same order."""
-    found = corpus.answered(plan.questions, **_filters(plan, greedy=greedy))
-    return (one for one in found if one.index < _n(plan, greedy=greedy))
-
-
-def _n(plan: Plan, *, greedy: bool) -> int:
-    return 1 if greedy else plan.experiment.sampling.chains_per_question
-
-
-def _filters(plan: Plan, *, greedy: bool) -> dict[str, Any]:
-    imported = plan.experiment.teacher.kind == "imported"
-    if greedy and imported:
-        raise RunError("Greedy-CoT needs the teacher's temperature-0 chains, and an imported teacher cannot be asked.")
-    sampling: SamplingParams = plan.greedy_sampling if greedy else plan.sampling
-    return {
-        "teacher": teacher_name(plan.experiment.teacher),
-        "sampling": None if imported else sampling,
-        "question_keys": [question.key for question in plan.train],
-        "prompt_ids": None if imported else [prompt.id for prompt in plan.teacher_prompts.values()],
-    }
-
-
 def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, object]:
     rows: list[dict[str, object]] = []
     settings = plan.experiment.sampling
     for greedy, needed in ((False, plan.wants_sampled), (True, plan.wants_greedy)):
         if needed:
-            n = _n(plan, greedy=greedy)
-            label = "temperature 0" if greedy else f"temperature {settings.temperature:g}, N = {n}"
-            found = answers_of(plan, corpus, greedy=greedy)
-            rows.append(_funnel_row(label, found, plan.questions, len(plan.train) * n))
+            pool = Pool.whole(plan, greedy=greedy)
+            label = "temperature 0" if greedy else f"temperature {settings.temperature:g}, N = {pool.n}"
+            rows.append(_funnel_row(label, pool.answers(corpus), plan.questions, len(plan.train) * pool.n))
     return {"teacher": {"name": name}, "rows": rows}
 
 
@@ -231,50 +196,6 @@ def _funnel_row(
         "correct": correct,
         "finish": dict(finish),
     }
-
-
-def _select_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say) -> dict[str, Examples]:
-    trainings: dict[str, Examples] = {}
-    for name, student in plan.experiment.students.items():
-        if student.target is Target.UNDISTILLED:
-            continue
-        with folder.stage("select", name) as record:
-            if student.target is Target.LABEL_ONLY:
-                trainings[name] = _labels(plan, corpus, student.labels)
-            else:
-                greedy = student.target is Target.GREEDY_COT
-                trainings[name] = _chosen(plan, corpus, name, student.selection, greedy=greedy)
-            made = trainings[name]
-            record.counts = {"kept": made.kept, **made.dropped}
-        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": made.questions}
-        folder.write(f"selections/{name}.json", counts)
-        dropped = ", ".join(f"{count} {reason}" for reason, count in made.dropped.items())
-        say(
-            f"select: {name}: {made.kept} targets for {made.questions} questions"
-            + (f"; dropped: {dropped}" if dropped else "")
-        )
-    return trainings
-
-
-def _chosen(plan: Plan, corpus: Corpus, student: str, selection: str, *, greedy: bool) -> Examples:
-    """The chains that a student is trained on, chosen and stored; they stream from the corpus from then on."""
-    run = f"{plan.experiment.name}/{student}"
-    fates = select(selection, answers_of(plan, corpus, greedy=greedy), plan.questions)
-    found = corpus.save_selection(run, selection, fates)
-    return Examples(
-        stream=lambda: chain_examples(plan, corpus.selected(run, selection)),
-        selection=selection,
-        kept=found.kept,
-        questions=found.questions,
-        dropped=found.dropped,
-    )
-
-
-def _labels(plan: Plan, corpus: Corpus, source: str) -> Examples:
-    """Gold labels, or in the few-shot setting the teacher's own vote over its sampled chains."""
-    if source == "gold":
-        return label_examples(plan, {q.key: q.gold for q in plan.train if q.gold is not None}, source)
-    return label_examples(plan, majority_labels(answers_of(plan, corpus, greedy=False)), source)
 
 
 def _lineage(plan: Plan, started: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from scotd.config import TrainingConfig
 from scotd.corpus import Corpus
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
-from scotd.errors import DataError
+from scotd.errors import DataError, RunError
 from scotd.evaluate import accuracy, answer, predict
 from scotd.experiment.card import model_card
 from scotd.experiment.examples import Examples
@@ -27,22 +27,24 @@ from scotd.experiment.run import Cell, Say
 from scotd.models import ModelFiles, durable_name, resolve
 from scotd.progress import Progress, Tracker
 from scotd.student import load, outline, save, training_record, write_training_record
+from scotd.teachers import teacher_name
 from scotd.token_store import TokenStore, tokenize
 from scotd.tokens import encode_prompt
 from scotd.train import steps_in, train
 from scotd.tree import check_supported
-from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
+from scotd.types import Completion, Decoding, Prediction, Question, SamplingParams, Target, digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
     """A student ready to answer: where its weights are, and the fingerprint of everything that made it.
 
-    `chains` counts the distinct chains (or labels) it was trained on; None where it was not trained.
+    `chains` counts the distinct chains (or labels) it was trained on; None where it was not trained. `files` is None
+    for the teacher as a row of the results: its answers are in the corpus.
     """
 
     name: str
-    files: ModelFiles
+    files: ModelFiles | None
     fingerprint: str
     chains: int | None = None
 
@@ -54,6 +56,9 @@ def train_stage(
     students: list[Student] = []
     fits = False
     for name, config in plan.experiment.students.items():
+        if config.target is Target.TEACHER:
+            students.append(Student(name=name, files=None, fingerprint=teacher_name(plan.experiment.teacher)))
+            continue
         base = resolve(config.model or plan.experiment.student, progress=progress)
         if config.target is Target.UNDISTILLED:
             students.append(Student(name=name, files=base, fingerprint=digest(_start(base))))
@@ -247,14 +252,17 @@ def evaluate_stage(
                 stage = f"{student.name}, {split}, {decoding_name}"
                 key = _prediction_key(plan, student, decoding, questions)
                 with folder.stage("evaluate", stage, of=key) as record:
-                    done = corpus.predictions(key, student.name, split, decoding.name)
+                    if student.files is None:
+                        done = _answers_of_teacher(plan, corpus, student.name, questions, decoding)
+                    else:
+                        done = corpus.predictions(key, student.name, split, decoding.name)
                     wanted_keys = {question.key for question in questions}
                     done = [  # answers are derived anew: a better parser costs no decoding
                         predict(plan.questions[prediction.question_key], decoding, prediction.chains)
                         for prediction in done
                         if prediction.question_key in wanted_keys
                     ]
-                    if len(done) < len(questions):
+                    if student.files is not None and len(done) < len(questions):
                         decoder = decoder or _decoder(student.files, progress)
                         with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
                             done += _answer(
@@ -275,6 +283,32 @@ def evaluate_stage(
                     record.counts = {"questions": len(done)} | ({} if found is None else {"correct": found.correct})
                 folder.predictions(f"{student.name}.{split}.{decoding_name}", done, plan.questions, decoding_name)
                 yield Cell(student=student.name, split=split, decoding=decoding_name, accuracy=found)
+
+
+def _answers_of_teacher(
+    plan: Plan, corpus: Corpus, row: str, questions: Sequence[Question], decoding: Decoding
+) -> list[Prediction]:
+    """What the teacher answered when it was sampled. Raises RunError where answers are missing."""
+    found = corpus.chains(
+        teacher=teacher_name(plan.experiment.teacher),
+        sampling=decoding.sampling,
+        question_keys=[question.key for question in questions],
+        prompt_ids=[plan.prompt_for(row, question).id for question in questions],
+    )
+    chains: dict[str, list[Completion]] = {}
+    for chain in found:
+        if chain.index < decoding.votes:
+            held = Completion(
+                text=chain.text, finish=chain.finish, n_tokens=chain.n_tokens, mean_logprob=chain.mean_logprob
+            )
+            chains.setdefault(chain.question_key, []).append(held)
+    missing = sum(decoding.votes - len(chains.get(question.key, ())) for question in questions)
+    if missing:
+        raise RunError(
+            f"students.{row}: {missing} of {decoding.votes * len(questions)} answers of the teacher are missing: "
+            f"`scotd run` asks for them again."
+        )
+    return [predict(question, decoding, chains[question.key]) for question in questions]
 
 
 def _answer(

@@ -81,7 +81,7 @@ def _judges(predictions: Predictions, split: str, key: str) -> list[Answer]:
     for cell, rows in predictions.items():
         if cell.split == split and key in rows:
             first.setdefault(cell.student, (cell.target, rows[key]))
-    trained = [answer for target, answer in first.values() if target is not Target.UNDISTILLED]
+    trained = [answer for target, answer in first.values() if target.trained]
     return trained if len(trained) >= 2 else [answer for _, answer in first.values()]
 
 

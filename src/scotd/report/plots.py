@@ -28,6 +28,7 @@ TARGET_COLOURS = {
     Target.GREEDY_COT: "#080808",
     Target.LABEL_ONLY: "#090909",
     Target.UNDISTILLED: "#0a0a0a",
+    Target.TEACHER: "#0b0b0b",
 }
 VARIABLES = {
     INK: "--ink",

@@ -13,6 +13,7 @@ TARGET_NAMES = {
     Target.GREEDY_COT: "Greedy-CoT",
     Target.LABEL_ONLY: "Label-Only",
     Target.UNDISTILLED: "Undistilled",
+    Target.TEACHER: "Teacher",
 }
 
 

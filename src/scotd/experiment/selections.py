@@ -1,0 +1,239 @@
+"""The stage between sampling and training: which chains or labels each student is trained on.
+
+    pool (its questions, their first N chains)  ->  selection (a rule)  ->  filter (a budget)  ->  examples
+
+What is chosen is stored in the corpus, a fate a chain, and streams from there into training.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from typing import Any
+
+from scotd.answers import parse
+from scotd.config import FilterConfig
+from scotd.corpus import Corpus
+from scotd.errors import RunError
+from scotd.experiment.examples import Examples, chain_examples, label_examples
+from scotd.experiment.plan import Plan
+from scotd.experiment.record import RunFolder
+from scotd.filters import Candidate, find, keep, spread_budgets
+from scotd.models import durable_name, resolve
+from scotd.progress import Tracker
+from scotd.select import majority_labels, select
+from scotd.teachers import teacher_name
+from scotd.types import Answered, Chain, Fate, Question, SamplingParams, Target, digest
+
+QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The chains that a student may be trained on: of some training questions those with a sample index below `n`."""
+
+    plan: Plan
+    questions: tuple[Question, ...]
+    n: int
+    greedy: bool = False
+
+    @classmethod
+    def whole(cls, plan: Plan, *, greedy: bool) -> "Pool":
+        """All chains of an experiment, sampled or greedy."""
+        n = 1 if greedy else plan.experiment.sampling.chains_per_question
+        return cls(plan=plan, questions=plan.train, n=n, greedy=greedy)
+
+    @classmethod
+    def of(cls, plan: Plan, student: str) -> "Pool":
+        """The part of them that a student is given: a smaller share of the questions is a part of a larger one."""
+        config = plan.experiment.students[student]
+        whole = cls.whole(plan, greedy=config.target is Target.GREEDY_COT)
+        n = whole.n if whole.greedy else config.chains_per_question or whole.n
+        ranked = sorted(plan.train, key=lambda question: digest(question.id))
+        held = {question.key for question in ranked[: max(1, round(config.share * len(ranked)))]}
+        return replace(whole, questions=tuple(question for question in plan.train if question.key in held), n=n)
+
+    def chains(self, corpus: Corpus) -> Iterator[Chain]:
+        """Stream them, those of a question together."""
+        return (chain for chain in corpus.chains(**self._filters()) if chain.index < self.n)
+
+    def answers(self, corpus: Corpus) -> Iterator[Answered]:
+        """What they answer, in the same order."""
+        found = corpus.answered(self.plan.questions, **self._filters())
+        return (one for one in found if one.index < self.n)
+
+    def _filters(self) -> dict[str, Any]:
+        experiment = self.plan.experiment
+        imported = experiment.teacher.kind == "imported"
+        if self.greedy and imported:
+            raise RunError(
+                "Greedy-CoT needs the teacher's temperature-0 chains, and an imported teacher cannot be asked."
+            )
+        sampling: SamplingParams = self.plan.greedy_sampling if self.greedy else self.plan.sampling
+        prompts = [self.plan.teacher_prompts[question.key].id for question in self.questions]
+        return {
+            "teacher": teacher_name(experiment.teacher),
+            "sampling": None if imported else sampling,
+            "question_keys": [question.key for question in self.questions],
+            "prompt_ids": None if imported else prompts,
+        }
+
+
+def select_stage(
+    plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Callable[[str], None], progress: Tracker
+) -> dict[str, Examples]:
+    """What every trained student learns, by its name."""
+    trainings: dict[str, Examples] = {}
+    for name, student in plan.experiment.students.items():
+        if not student.target.trained:
+            continue
+        with folder.stage("select", name) as record:
+            if student.target is Target.LABEL_ONLY:
+                made = _labels(plan, corpus, name)
+            else:
+                made = _chains(plan, corpus, name, progress)
+            record.counts = {"kept": made.kept, **made.dropped}
+        trainings[name] = made
+        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": made.questions}
+        folder.write(f"selections/{name}.json", counts)
+        dropped = ", ".join(f"{count} {reason}" for reason, count in made.dropped.items())
+        say(
+            f"select: {name}: {made.kept} targets for {made.questions} questions"
+            + (f"; dropped: {dropped}" if dropped else "")
+        )
+    return trainings
+
+
+def _labels(plan: Plan, corpus: Corpus, student: str) -> Examples:
+    """Gold labels, or in the few-shot setting the teacher's own vote over its sampled chains."""
+    pool = Pool.of(plan, student)
+    source = plan.experiment.students[student].labels
+    if source == "gold":
+        labels = {question.key: question.gold for question in pool.questions if question.gold is not None}
+    else:
+        labels = majority_labels(pool.answers(corpus))
+    return label_examples(plan, pool.questions, labels, source)
+
+
+def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Examples:
+    """Chains by rule, and within a budget where there is one."""
+    config = plan.experiment.students[student]
+    run, name = f"{plan.experiment.name}/{student}", str(config.selection)
+    pool = Pool.of(plan, student)
+    if config.filter is None:
+        found = corpus.save_selection(run, name, select(name, pool.answers(corpus), plan.questions))
+    else:
+        narrowing = _Narrowing(pool=pool, corpus=corpus, student=student, config=config.filter, progress=progress)
+        name = narrowing.name  # tells the candidates too: the same ones are not filtered again
+        found = corpus.selection(run, name) or corpus.save_selection(run, name, narrowing.fates())
+    return Examples(
+        stream=lambda: chain_examples(plan, corpus.selected(run, name)),
+        selection=config.selection if config.filter is None else f"{config.selection}, {_label(config.filter)}",
+        kept=found.kept,
+        questions=found.questions,
+        dropped=found.dropped,
+    )
+
+
+def _label(config: FilterConfig) -> str:
+    return f"{config.budget} a question: {config.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """The chains of one question: what the rule made of them, and those that it kept."""
+
+    question: Question
+    fates: Sequence[Fate]
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Narrowing:
+    """One filter at work on what a student's selection kept."""
+
+    pool: Pool
+    corpus: Corpus
+    student: str
+    config: FilterConfig
+    progress: Tracker
+
+    @property
+    def name(self) -> str:
+        """Of the stored selection: the filter, and a digest of everything that decides what it keeps."""
+        told = hashlib.sha256(digest(self.config.model_dump(mode="json", exclude={"file"})).encode())
+        if self.config.file is not None:
+            told.update(self.config.file.read_bytes() if self.config.file.is_file() else b"")
+        if find(self.config.name, self.config.file).need is not None:
+            told.update(durable_name(self._model).encode())
+        for fate in self._selected():
+            told.update(f"{fate.chain_id} {fate.dropped}\n".encode())
+        rule = self.pool.plan.experiment.students[self.student].selection
+        return f"{rule}, {_label(self.config)}, {told.hexdigest()[:16]}"
+
+    def fates(self) -> Iterator[Fate]:
+        """The fate of every chain, those over the budget dropped as such."""
+        chosen = find(self.config.name, self.config.file)
+        budget = self.config.budget
+        budgets: dict[str, int] = {}
+        if chosen.spread is not None:
+            held = (group for group in self._groups() if group.candidates)
+            spread = {group.question.key: chosen.spread(group.candidates) for group in held}
+            budgets = spread_budgets(spread, budget)
+        reason = f"over the budget of {_label(self.config)}"
+        groups = self._groups()
+        with self.progress(f"filter {self.config.name} for {self.student}, questions", len(self.pool.questions)) as bar:
+            measure = None
+            if chosen.need is not None:  # a model looks at the candidates: torch is imported from here on
+                from scotd.experiment.measures import measure_of
+
+                files = resolve(self._model, progress=self.progress)
+                measure = measure_of(chosen.need, files, self.corpus, self.pool.plan.templates, self.progress)
+            while several := list(islice(groups, QUESTIONS_AT_ONCE)):
+                if measure is not None:
+                    measured = measure([(group.question, group.candidates) for group in several])
+                    several = [replace(group, candidates=found) for group, found in zip(several, measured, strict=True)]
+                for group in several:
+                    key = group.question.key
+                    kept = keep(chosen, key, group.candidates, budgets.get(key, budget), self.config.seed)
+                    for fate in group.fates:
+                        over = fate.dropped is None and fate.chain_id not in kept
+                        yield replace(fate, dropped=reason) if over else fate
+                bar.advance(len(several))
+
+    @property
+    def _model(self) -> str:
+        if self.config.model is not None:
+            return self.config.model
+        if self.config.name == "diversity":
+            return "all-minilm-l6-v2"
+        experiment = self.pool.plan.experiment
+        return experiment.students[self.student].model or experiment.student
+
+    def _selected(self) -> Iterator[Fate]:
+        plan = self.pool.plan
+        return select(plan.experiment.students[self.student].selection, self.pool.answers(self.corpus), plan.questions)
+
+    def _groups(self) -> Iterator[_Group]:
+        """Rule and chains side by side: both streams have the corpus's order."""
+        pairs = zip(self._selected(), self.pool.chains(self.corpus), strict=True)
+        for key, group in groupby(pairs, key=lambda pair: pair[0].question_key):
+            question, held = self.pool.plan.questions[key], list(group)
+            assert all(fate.chain_id == chain.id for fate, chain in held)
+            yield _Group(
+                question=question,
+                fates=[fate for fate, _ in held],
+                candidates=[_candidate(chain, question) for fate, chain in held if fate.dropped is None],
+            )
+
+
+def _candidate(chain: Chain, question: Question) -> Candidate:
+    parsed = parse(chain.text, question, chain.finish)
+    assert parsed.answer is not None, "a selection keeps chains with an answer only"
+    return Candidate(
+        chain_id=chain.id,
+        rationale=parsed.rationale,
+        answer=parsed.answer,
+        n_tokens=chain.n_tokens,
+        mean_logprob=chain.mean_logprob,
+    )
