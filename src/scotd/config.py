@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
+from scotd.sweep import expand
 from scotd.types import Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -185,7 +186,7 @@ class FilterConfig(Section):
     student that perplexity and gain ask (None: the one that is trained).
     """
 
-    name: str
+    name: str = "random"
     budget: Count = 5
     seed: Whole = 0
     file: Path | None = None
@@ -197,7 +198,9 @@ class StudentConfig(Section):
 
     `chains_per_question` takes the first so many of each question's chains, `share` so large a part of the training
     questions: smaller ones are parts of larger ones. `filter` comes after both and after the selection. Without
-    `rationales` the exemplars of an undistilled student or the teacher show answers alone (No CoT).
+    `rationales` the exemplars of an undistilled student or the teacher show answers alone (No CoT). `sweep` makes a
+    student of every combination of its values ("training.learning_rate: [1e-5, 1e-4]"); each of them has the `row` it
+    comes from and its place `at` each axis.
     """
 
     target: Target
@@ -211,6 +214,9 @@ class StudentConfig(Section):
     training: dict[str, Any] = Field(default_factory=dict)
     max_tokens: Count | None = None
     decodings: tuple[str, ...] | None = None
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    row: str | None = None
+    at: dict[str, Any] = Field(default_factory=dict)
 
 
 class DecodingConfig(Section):
@@ -257,6 +263,7 @@ class Experiment(Section):
     sampling: SamplingConfig = SamplingConfig()
     student: str = "smollm2-135m-instruct"
     students: Annotated[dict[str, StudentConfig], Field(min_length=1)]
+    seeds: tuple[Whole, ...] = ()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -266,10 +273,9 @@ class Experiment(Section):
             for name in names:
                 _check_plain(name, kind)
         baseline = self.evaluation.baseline
-        if baseline is not None and baseline not in self.students:
-            raise ValueError(
-                f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, self.students)}"
-            )
+        rows = {student.row or name for name, student in self.students.items()}
+        if baseline is not None and baseline not in rows:
+            raise ValueError(f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, rows)}")
         for name, student in self.students.items():
             if student.filter is not None and student.target is not Target.SCOTD:
                 raise ValueError(
@@ -294,6 +300,18 @@ class Experiment(Section):
                     raise ValueError(f"students.{name}.decodings names no decoding: '{decoding}'.{known}")
         return self
 
+    def baseline_of(self, student: str) -> str | None:
+        """The student that another is tested against: of the baseline's cells the one at the same place on every axis
+        that both have. None for the baseline's own cells, and where no cell or more than one stands there."""
+        here = self.students[student].at
+        cells = {name: one for name, one in self.students.items() if (one.row or name) == self.evaluation.baseline}
+        if student in cells:
+            return None
+        fitting = [
+            name for name, one in cells.items() if all(here.get(axis, value) == value for axis, value in one.at.items())
+        ]
+        return fitting[0] if len(fitting) == 1 else None
+
     def training_of(self, student: str) -> TrainingConfig:
         """Training settings of one student: the experiment's with the student's own on top."""
         merged = {**self.training.model_dump(), **self.students[student].training}
@@ -316,6 +334,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
         _apply(raw, override)
     experiment = _validated(Experiment, raw, str(path))
     try:
+        if experiment.seeds or any(student.sweep for student in experiment.students.values()):
+            trained = {name: student.target.trained for name, student in experiment.students.items()}
+            experiment = _validated(Experiment, expand(raw, trained), "a cell of its sweep")
         for name in experiment.students:
             experiment.training_of(name)
     except ConfigError as error:

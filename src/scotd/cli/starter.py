@@ -95,6 +95,7 @@ students: ## each trained and measured; names are yours
     # training: {{}} ## training settings of this student's own, for instance {{epochs: 3}}
     # max_tokens: null ## its own cap on the tokens of an answer
     # decodings: null ## only these of evaluation.decodings, for instance [greedy]
+    # sweep: {{}} ## a student for each value, for instance {{chains_per_question: [1, 5, 30]}}
   label-only:
     target: label-only ## the answer alone: what is the reasoning worth?
 {label_only}
@@ -102,6 +103,7 @@ students: ## each trained and measured; names are yours
   undistilled:
     target: undistilled ## not trained, asked with the teacher's prompt (teacher: the teacher itself answers)
     # rationales: true ## false: its exemplars show answers alone (No CoT)
+# seeds: [] ## every trained student once with each, for instance [0, 1, 2]
 
 training:
   # epochs: @training.epochs ## an epoch visits every chain once

@@ -1,0 +1,68 @@
+"""`sweep` and `seeds` of an experiment file -> one student for every combination.
+
+    students:                                                students:
+      scotd:                                                   scotd-1-seed0: ...
+        target: scotd                                          scotd-1-seed1: ...
+        sweep: {chains_per_question: [1, 5, 30]}      ->       scotd-5-seed0: ...
+    seeds: [0, 1]                                              ...
+
+Only students are multiplied, so that all cells share questions, prompts, chains and the settings of the evaluation. A
+cell knows the row of the file that it comes from (`row`) and its place on each axis (`at`); its name is made of both.
+"""
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from scotd.errors import ConfigError
+
+SEED = "training.seed"
+
+
+def expand(raw: Mapping[str, Any], trained: Mapping[str, bool]) -> dict[str, Any]:
+    """The settings with every student of a sweep in its place. `trained` says by name which students have seeds.
+
+    Raises ConfigError where two cells would have one name.
+    """
+    students: dict[str, Any] = {}
+    seeds = list(raw.get("seeds") or ())
+    for name, settings in raw["students"].items():
+        axes = dict((settings or {}).get("sweep") or {})
+        if seeds and trained[name]:
+            axes[SEED] = seeds
+        for cell, values in _cells(settings or {}, name, axes):
+            if cell in students:
+                raise ConfigError(f"students.{name}.sweep: two cells would be called '{cell}': name the row otherwise.")
+            students[cell] = values
+    return {**{key: value for key, value in raw.items() if key != "seeds"}, "students": students}
+
+
+def _cells(settings: Mapping[str, Any], name: str, axes: Mapping[str, list[Any]]) -> Iterator[tuple[str, Any]]:
+    plain = {key: value for key, value in settings.items() if key != "sweep"}
+    if not axes:
+        yield name, plain
+        return
+    for values in product(*axes.values()):
+        at = dict(zip(axes, values, strict=True))
+        own = copy.deepcopy(plain)
+        for key, value in at.items():
+            _put(own, key, value)
+        cell = "-".join([name, *(_spelt(key, value) for key, value in at.items())])
+        yield cell, {**own, "row": name, "at": at}
+
+
+def _put(settings: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        settings[part] = settings.get(part) or {}
+        settings = settings[part]
+    settings[last] = value
+
+
+def _spelt(key: str, value: Any) -> str:
+    """A value as part of a name, which may hold letters, digits, _ and - only."""
+    text = str(value).rstrip("/").rpartition("/")[2] if isinstance(value, str) else str(value)
+    spelt = re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    return f"seed{spelt}" if key == SEED else spelt

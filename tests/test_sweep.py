@@ -1,0 +1,100 @@
+"""A sweep is every combination, once; cells know where they stand and whom they are tested against."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scotd.config import Experiment, load
+from scotd.errors import ConfigError
+
+
+def loaded(folder: Path, students: dict[str, Any], **more: Any) -> Experiment:
+    path = folder / "exp.yaml"
+    sampling = {"chains_per_question": 30}
+    value = {"name": "x", "questions": {"task": "feedback"}, "sampling": sampling, "students": students, **more}
+    path.write_text(json.dumps(value))
+    return load(path)
+
+
+def test_every_combination_is_a_student(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        {
+            "scotd": {
+                "target": "scotd",
+                "training": {"epochs": 2},
+                "sweep": {"chains_per_question": [1, 5], "training.learning_rate": [1e-5, 1e-4]},
+            },
+            "labels": {"target": "label-only"},
+            "base": {"target": "undistilled"},
+        },
+        seeds=[0, 7],
+    )
+    names = [f"scotd-{n}-{rate}-seed{seed}" for n in (1, 5) for rate in ("1e-05", "0_0001") for seed in (0, 7)]
+    assert list(found.students) == [*names, "labels-seed0", "labels-seed7", "base"]
+    cell = found.students["scotd-5-0_0001-seed7"]
+    assert (cell.row, cell.chains_per_question) == ("scotd", 5)
+    assert cell.at == {"chains_per_question": 5, "training.learning_rate": 1e-4, "training.seed": 7}
+    settings = found.training_of("scotd-5-0_0001-seed7")
+    assert (settings.epochs, settings.learning_rate, settings.seed) == (2, 1e-4, 7)
+    assert found.students["base"].at == {} and found.students["base"].row is None
+    again = Experiment.model_validate(found.model_dump(mode="json"))
+    assert again == found  # what a run folder holds is not swept a second time
+
+
+def test_filters_and_models_are_axes_too(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        {
+            "small": {"target": "scotd", "sweep": {"filter.name": ["random", "diversity"]}, "filter": {"budget": 3}},
+            "size": {"target": "scotd", "sweep": {"model": ["smollm2-135m-instruct", "someone/other-1B"]}},
+        },
+    )
+    assert list(found.students) == ["small-random", "small-diversity", "size-smollm2-135m-instruct", "size-other-1B"]
+    chosen = found.students["small-diversity"].filter
+    assert chosen is not None and (chosen.name, chosen.budget) == ("diversity", 3)
+    assert found.students["size-other-1B"].model == "someone/other-1B"
+
+
+def test_the_baseline_is_the_cell_at_the_same_place(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        {
+            "scotd": {"target": "scotd", "sweep": {"share": [0.5, 1.0], "chains_per_question": [1, 30]}},
+            "labels": {"target": "label-only", "sweep": {"share": [0.5, 1.0]}},
+            "base": {"target": "undistilled"},
+        },
+        seeds=[0, 1],
+        evaluation={"baseline": "labels"},
+    )
+    assert found.baseline_of("scotd-0_5-30-seed1") == "labels-0_5-seed1"
+    assert found.baseline_of("labels-0_5-seed1") is None
+    assert found.baseline_of("base") is None  # four cells of the baseline could be meant
+
+
+def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path) -> None:
+    students = {"scotd": {"target": "scotd"}, "labels": {"target": "label-only"}}
+    found = loaded(tmp_path, students, evaluation={"baseline": "labels"})
+    assert (found.baseline_of("scotd"), found.baseline_of("labels")) == ("labels", None)
+    assert loaded(tmp_path, students).baseline_of("scotd") is None
+
+
+@pytest.mark.parametrize(
+    ("students", "said"),
+    [
+        ({"a": {"target": "scotd", "sweep": {"nothing": [1]}}}, "unknown key 'students.a-1.nothing'"),
+        ({"a": {"target": "scotd", "sweep": {"chains_per_question": [40]}}}, "only 30 are sampled"),
+        ({"a": {"target": "scotd", "sweep": {"chains_per_question": []}}}, "chains_per_question"),
+        ({"a": {"target": "scotd", "sweep": {"share": 0.5}}}, "expected a list"),
+        ({"a": {"target": "scotd", "sweep": {"training.epochs": [0]}}}, "epochs"),
+        (
+            {"a": {"target": "scotd", "sweep": {"share": [0.5]}}, "a-0_5": {"target": "scotd"}},
+            "two cells would be called 'a-0_5'",
+        ),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, students: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        loaded(tmp_path, students)
