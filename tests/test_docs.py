@@ -19,6 +19,7 @@ from scotd.config import (
     EvaluationConfig,
     Experiment,
     FilterConfig,
+    LoraConfig,
     PromptConfig,
     QuestionsConfig,
     SamplingConfig,
@@ -77,6 +78,7 @@ SECTIONS: dict[str, type[Section]] = {
     "students.NAME": StudentConfig,
     "students.NAME.filter": FilterConfig,
     "training": TrainingConfig,
+    "training.lora": LoraConfig,
     "evaluation": EvaluationConfig,
     "evaluation.decodings.NAME": DecodingConfig,
 }

@@ -15,6 +15,7 @@ LOCAL = (
     "safetensors",
     "gguf",
     "sentence_transformers",
+    "peft",
 )  # the extra `local`
 HEAVY = (*LOCAL, "numpy", "scipy", "pyarrow", "matplotlib", "pydantic", "httpx", "jinja2")
 # The only modules that need the extra (docs/design.md, "Layers").
@@ -27,6 +28,7 @@ WITH_TORCH = {
     "scotd.experiment.students",
     "scotd.forward",
     "scotd.levels",
+    "scotd.lora",
     "scotd.score",
     "scotd.student",
     "scotd.teachers.local",

@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tree import separate_loss
 
-from scotd.config import TrainingConfig
+from scotd.config import LoraConfig, TrainingConfig
 from scotd.device import pick_device
 from scotd.errors import DataError, ModelError
+from scotd.lora import adapt
 from scotd.models import resolve
 from scotd.student import Loaded, load, save
 from scotd.token_store import TokenExample, TokenStore, tokenize
@@ -316,6 +317,57 @@ def test_two_processes_with_three_accumulations_equal_one_big_batch(
     assert_same_update(tmp_path / "two", first["weights"], *one_big_batch)
     assert_same_bits(second["weights"], first["weights"])
     assert first["result"].chain_visits == 2 * 28
+
+
+# ---- low-rank adapters -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adapters_learn_alone_and_are_merged_into_a_plain_model(
+    kind: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model, reference = make_model(kind), make_model(kind)
+    merge = adapt(model, LoraConfig(rank=4, alpha=8))
+    trained = run(model, some_examples(), config(epochs=2), tmp_path / "lora")
+    assert trained.losses[-1] < trained.losses[0]
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        adapted = model.eval()(input_ids=tokens).logits
+    plain = merge()
+    assert weights(plain).keys() == weights(reference).keys()
+    with torch.no_grad():
+        assert torch.allclose(plain(input_ids=tokens).logits, adapted, atol=1e-4)
+    moved = {name for name, value in weights(reference).items() if not torch.equal(weights(plain)[name], value)}
+    assert moved and not any("embed" in name or "norm" in name or "ln_" in name or "wte" in name for name in moved)
+
+
+def test_training_with_adapters_that_was_killed_and_resumed_equals_training_that_was_not(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    def train_some(folder: Path, *, stop_at: int | None) -> Weights:
+        torch.manual_seed(0)
+        model = make_model("llama")
+        torch.manual_seed(1)
+        merge = adapt(model, LoraConfig(rank=4))
+
+        def on_step(done: int, *_: object) -> None:
+            if done == stop_at:
+                raise KeyboardInterrupt
+
+        how = config(epochs=3, batch_chains=7, checkpoints=3)
+        run(model, some_examples(), how, folder, on_step=on_step)
+        return weights(merge())
+
+    whole = train_some(tmp_path / "whole", stop_at=None)
+    with pytest.raises(KeyboardInterrupt):
+        train_some(tmp_path / "parts", stop_at=7)
+    assert list((tmp_path / "parts").glob("checkpoint-*"))
+    assert_same_bits(train_some(tmp_path / "parts", stop_at=None), whole)
+
+
+def test_layers_that_are_not_there_are_refused(make_model: MakeModel) -> None:
+    with pytest.raises(ModelError, match=r"training\.lora\.layers: nowhere"):
+        adapt(make_model("llama"), LoraConfig(layers=("nowhere",)))
 
 
 # ---- families, dropout, precision ------------------------------------------------------------------------------------

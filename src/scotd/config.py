@@ -157,6 +157,17 @@ class TeacherConfig(Section):
         return self
 
 
+class LoraConfig(Section):
+    """Low-rank adapters instead of full fine-tuning, merged into the weights in the end (dropout 0).
+
+    `alpha` / `rank` scales them; `layers` are names of linear layers, None for all but the head.
+    """
+
+    rank: Count = 16
+    alpha: Count = 32
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+
+
 class TrainingConfig(Section):
     """Training (paper 2: batch 32, learning rate 2e-5). The batch counts chains. Dropout is 0, a stated deviation."""
 
@@ -170,6 +181,7 @@ class TrainingConfig(Section):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     max_length: Count = 1024
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    lora: LoraConfig | None = None
     accumulation: Count = 1
     activation_checkpointing: bool = False
     evaluations: Annotated[Whole, Field(ge=0)] = 4

@@ -116,6 +116,7 @@ training:
   # schedule: @training.schedule ## or cosine, constant_with_warmup
   # max_length: @training.max_length ## tokens of question and chain; longer chains are left out and counted
   # precision: @training.precision ## auto, bfloat16 or float32 (weights are float32 always)
+  # lora: null ## low-rank adapters instead of full fine-tuning, for instance {{rank: 16}}
   # accumulation: @training.accumulation ## parts that a step is computed in, to save memory
   # activation_checkpointing: @training.activation_checkpointing ## computes twice, to save memory
   # evaluations: @training.evaluations ## on the dev split, where there is one: the best checkpoint stays

@@ -133,6 +133,11 @@ def _train(
     dtype = compute_dtype(settings.precision, device)
     torch.manual_seed(settings.seed)
     loaded = load(base, dtype=torch.float32, device=device, progress=progress)
+    merge = None
+    if settings.lora is not None:
+        from scotd.lora import adapt
+
+        merge = adapt(loaded.model, settings.lora)
     checkpoints = path.with_name(f"{name}.checkpoints") / fingerprint
     checkpoints.mkdir(parents=True, exist_ok=True)
     encoded = tokenize(made.stream(), loaded.tokenizer, settings.max_length)
@@ -186,7 +191,13 @@ def _train(
         "training": settings.model_dump(mode="json"),
         **Asking.of(plan.experiment, name, plan.train).to_json(),
     }
-    save(loaded.model, loaded.tokenizer, path, training=record, card=model_card(plan, name, base, record))
+    save(
+        loaded.model if merge is None else merge(),
+        loaded.tokenizer,
+        path,
+        training=record,
+        card=model_card(plan, name, base, record),
+    )
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
     return record
 
