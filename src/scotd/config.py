@@ -76,6 +76,7 @@ class QuestionsConfig(Section):
     files: Annotated[dict[str, Path], Field(min_length=1)] | None = None
     columns: ColumnsConfig | None = None
     labels: tuple[str, ...] | None = None
+    max_stem_words: Count | None = None
     train: str = "train"
     dev: str | None = "dev"
     limit: dict[str, Count] = Field(default_factory=dict)

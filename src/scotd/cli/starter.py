@@ -45,6 +45,7 @@ questions:
 {columns}
   # train: @questions.train ## the split that the teacher is asked about
   # dev: @questions.dev ## labelled questions on which checkpoints are picked; never a reported split
+  # max_stem_words: @questions.max_stem_words ## longer stems are cut after so many words, and counted
   # limit: @questions.limit ## at most so many questions of a split, for instance {{train: 500}}
 """
 

@@ -289,6 +289,7 @@ def _lineage(plan: Plan, started: str) -> dict[str, object]:
             "evaluation": experiment.evaluation.seed,
         },
         "started": started,
+        "notes": list(plan.notes),
         "configuration": _portable(experiment.model_dump()),
     }
 

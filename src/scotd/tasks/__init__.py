@@ -15,6 +15,7 @@ from scotd.config import QuestionsConfig
 from scotd.errors import ConfigError, did_you_mean
 from scotd.tasks import commonsenseqa, openbookqa, quarel, sst2
 from scotd.tasks.content import normalised, repeats
+from scotd.tasks.cut import shortened
 from scotd.tasks.files import load_files
 from scotd.tasks.limits import limited, require_splits
 from scotd.types import Question
@@ -33,11 +34,17 @@ TASKS = ("feedback", *BENCHMARKS)
 
 
 def load_questions(config: QuestionsConfig) -> list[Question]:
-    """Load all splits, in file order, with the limits applied.
+    """Load all splits, in file order, with the limits applied and long stems cut.
 
     Raises ConfigError where the section does not say where the questions are, DataError for what is wrong in a file.
     """
-    return limited(_load(config), config.limit)
+    questions = _load(config)
+    kept = limited(questions, config.limit)
+    if config.max_stem_words is None:
+        return kept
+    keys = {question.key for question in kept}  # limits go by the ids of the full questions: a cut changes no choice
+    cut = shortened(questions, config.max_stem_words)
+    return [short for full, short in zip(questions, cut, strict=True) if full.key in keys]
 
 
 def _load(config: QuestionsConfig) -> list[Question]:
@@ -98,4 +105,11 @@ def notes(questions: Sequence[Question]) -> tuple[str, ...]:
         if unlabelled:
             has = "has" if unlabelled == 1 else "have"
             found.append(f"{unlabelled} of {len(members)} questions in '{split}' {has} no label.")
+        cut = [question.cut_words for question in members if question.cut_words]
+        if cut:
+            are, their = ("is", "its") if len(cut) == 1 else ("are", "their")
+            found.append(
+                f"{len(cut)} of {len(members)} questions in '{split}' {are} cut (questions.max_stem_words): "
+                f"{sum(cut)} of {their} words are left out."
+            )
     return tuple(found)

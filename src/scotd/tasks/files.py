@@ -25,6 +25,7 @@ from scotd.config import ColumnsConfig, QuestionsConfig
 from scotd.errors import ConfigError, DataError, did_you_mean
 from scotd.tasks.choices import checked, gold_label, label_set, lettered
 from scotd.tasks.content import ContentKey, content_id, content_key, normalised
+from scotd.tasks.cut import words_of
 from scotd.tasks.rows import Row, Table, as_text, read_table
 from scotd.types import Choice, Question
 
@@ -75,7 +76,7 @@ def _split(split: str, path: Path, config: QuestionsConfig, columns: ColumnsConf
 def _question(
     row: Row, split: str, parts: Sequence[_Part], config: QuestionsConfig, columns: ColumnsConfig
 ) -> Question:
-    stem = "".join(part.text if part.column is None else _filled(row, part.column) for part in parts).strip()
+    stem = _stem(row, parts, config.max_stem_words)
     choices = checked(_choices(row, columns, config.labels), row.where)
     return Question(
         id=_identity(row, columns, stem, choices),
@@ -86,6 +87,21 @@ def _question(
         gold=None if columns.answer is None else _gold(row, columns.answer, choices),
         pair=None if columns.pair is None else row.text(columns.pair),
     )
+
+
+def _stem(row: Row, parts: Sequence[_Part], max_words: int | None) -> str:
+    """The whole stem, cut later on. Only the last column may lose words: what is asked must not go with a long text."""
+    texts = [part.text if part.column is None else _filled(row, part.column) for part in parts]
+    last = max(number for number, part in enumerate(parts) if part.column is not None)
+    if max_words is not None and words_of("".join(texts)) > max_words:
+        after = "".join(texts[last + 1 :])
+        if words_of("".join(texts[:last])) >= max_words or re.search(r"\w", after):
+            raise DataError(
+                f"{row.where}: the question has {words_of(''.join(texts))} words, and cutting it to {max_words} "
+                "(`questions.max_stem_words`) would take more than the end of its last column: in `columns.question`, "
+                'put the column with the long text last ("Was the guest pleased with {aspect}? {remark}").'
+            )
+    return "".join(texts).strip()
 
 
 def _parts(question: str, table: Table) -> tuple[_Part, ...]:
