@@ -38,7 +38,7 @@ name: {name} ## names the run folder, runs/{name}
 
 QUESTIONS = """
 questions:
-  task: {task} ## a name for your questions (built-in tasks: commonsenseqa, feedback, openbookqa, quarel, sst2)
+  task: {task} ## a name for your questions (built-in: anli, commonsenseqa, feedback, imdb, openbookqa, quarel, sst2)
   # path: null ## a built-in benchmark: the folder with its official files (without files, columns, labels)
   files: ## one file a split: .jsonl, .json, .csv, .tsv or .parquet, each also with .gz
 {files}

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from scotd.config import QuestionsConfig
 from scotd.errors import ConfigError, did_you_mean
-from scotd.tasks import commonsenseqa, openbookqa, quarel, sst2
+from scotd.tasks import anli, commonsenseqa, imdb, openbookqa, quarel, sst2
 from scotd.tasks.content import normalised, repeats
 from scotd.tasks.cut import shortened
 from scotd.tasks.files import load_files
@@ -24,7 +24,9 @@ __all__ = ["BENCHMARKS", "TASKS", "load_questions", "notes", "require_splits"]
 
 BENCHMARKS: Mapping[str, Callable[[Path], list[Question]]] = MappingProxyType(
     {
+        anli.TASK: anli.load,
         commonsenseqa.TASK: commonsenseqa.load,
+        imdb.TASK: imdb.load,
         openbookqa.TASK: openbookqa.load,
         quarel.TASK: quarel.load,
         sst2.TASK: sst2.load,
