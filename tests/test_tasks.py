@@ -365,7 +365,7 @@ def test_official_choices_that_repeat_each_other_are_kept_and_noted(tmp_path: Pa
 @pytest.mark.parametrize(
     ("section", "sentence"),
     [
-        ({"task": "quarrel"}, "questions.task 'quarrel' is not built in: give `files` and `columns`"),
+        ({"task": "quarrel"}, "questions.task 'quarrel' is not built in: give `files` or `hub`, and `columns`"),
         ({"task": "quarrel"}, "Did you mean 'quarel'?"),
         ({"task": "quarel"}, "questions.path is missing: name the folder with the official files of 'quarel'."),
         ({"task": "feedback", "path": "x"}, "questions.path is not used by the task 'feedback'"),

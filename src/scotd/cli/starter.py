@@ -40,6 +40,9 @@ QUESTIONS = """
 questions:
   task: {task} ## a name for your questions (built-in: anli, commonsenseqa, feedback, imdb, openbookqa, quarel, sst2)
   # path: null ## a built-in benchmark: the folder with its official files (without files, columns, labels)
+  # hub: null ## instead of files: a dataset of the Hugging Face hub by its id, or a folder with one
+  # hub_config: null ## the dataset's configuration, where it has several
+  # hub_revision: null ## a commit of the dataset, so that it stays the same
   files: ## one file a split: .jsonl, .json, .csv, .tsv or .parquet, each also with .gz
 {files}
 {columns}

@@ -25,7 +25,7 @@ from scotd.types import Answered, Chain, Question, SamplingParams, Target
 
 STAGES = ("sample", "select", "train", "evaluate")
 
-_MODELS = ("student", "model")  # keys of the file that hold a model's name or path
+_MODELS = ("student", "model", "hub")  # keys of the file that hold a name or a path of a model or dataset
 
 Say = Callable[[str], None]
 

@@ -1,10 +1,11 @@
-"""Questions from task files: the benchmarks by name, the shipped `feedback`, or your own files.
+"""Questions from task files: the benchmarks by name, the shipped `feedback`, your own files, or a dataset of the hub.
 
     questions = load_questions(config.questions)
     for sentence in notes(questions):
         print(sentence)
 
-One module per benchmark reads its official files; `files` reads anyone's own; `exemplars` the demonstrations.
+One module per benchmark reads its official files; `files` reads anyone's own, `hub` a dataset of the Hugging Face hub;
+`exemplars` the demonstrations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from scotd.tasks import anli, commonsenseqa, imdb, openbookqa, quarel, sst2
 from scotd.tasks.content import normalised, repeats
 from scotd.tasks.cut import shortened
 from scotd.tasks.files import load_files
+from scotd.tasks.hub import load_hub
 from scotd.tasks.limits import limited, require_splits
 from scotd.types import Question
 
@@ -51,15 +53,18 @@ def load_questions(config: QuestionsConfig) -> list[Question]:
 
 def _load(config: QuestionsConfig) -> list[Question]:
     task = config.task
-    if config.files is not None:
+    source = "files" if config.files is not None else "hub" if config.hub is not None else None
+    if source is not None:
         if task in TASKS:
             raise ConfigError(
-                f"questions.task '{task}' is a built-in task: give the questions in `files` another name."
+                f"questions.task '{task}' is a built-in task: give the questions in `{source}` another name."
             )
         if config.path is not None:
-            raise ConfigError("questions.path is for the official files of a benchmark: with `files`, leave it out.")
+            raise ConfigError(
+                f"questions.path is for the official files of a benchmark: with `{source}`, leave it out."
+            )
         _check_name(task)
-        return load_files(config)
+        return load_files(config) if source == "files" else load_hub(config)
     if task == "feedback":
         from scotd.tasks import feedback  # composes its questions: only where they are wanted
 
@@ -68,7 +73,9 @@ def _load(config: QuestionsConfig) -> list[Question]:
         return feedback.load()
     if task not in BENCHMARKS:
         near = did_you_mean(task, TASKS)
-        raise ConfigError(f"questions.task '{task}' is not built in: give `files` and `columns`, or name a task.{near}")
+        raise ConfigError(
+            f"questions.task '{task}' is not built in: give `files` or `hub`, and `columns`, or name a task.{near}"
+        )
     if config.path is None:
         raise ConfigError(f"questions.path is missing: name the folder with the official files of '{task}'.")
     return BENCHMARKS[task](config.path)
@@ -83,8 +90,8 @@ def _check_name(task: str) -> None:
 def notes(questions: Sequence[Question]) -> tuple[str, ...]:
     """Return a sentence for everything about the questions that a reader of results should know.
 
-    Repeats within and between splits, choices that repeat each other, unlabelled questions. Your own files are refused
-    where splits share a question; official benchmark files are kept as they are, and counted here.
+    Repeats within and between splits, choices that repeat each other, unlabelled questions, cut stems. Your own files
+    are refused where splits share a question; official files and the hub's are kept as they are, and counted here.
     """
     found = []
     between: dict[tuple[str, str], list[str]] = {}
