@@ -725,6 +725,18 @@ def test_predict_answers_a_file_as_it_was_trained(run: Run, student: Path, own: 
     refused(run("predict", student, "--file", "nope.csv"), "nope.csv: no such file")
 
 
+def test_predict_cuts_questions_as_its_training_did(run: Run, student: Path) -> None:
+    record = json.loads((student / RECORD).read_text(encoding="utf-8"))
+    (student / RECORD).write_text(json.dumps({**record, "max_stem_words": 3}), encoding="utf-8")
+    asked = ["predict", student, "Where do you borrow a book?", "--choices", "bank|library"]
+    result = run(*asked)
+    assert result.out.startswith("Q: Where do you [...]\nA: ")
+    assert "note: cut after 3 words, as in its training: 1 of 1 questions" in result.err
+    del record["max_stem_words"]  # as an earlier scotd wrote it
+    (student / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    assert "Where do you borrow a book?" in run(*asked).out
+
+
 def test_predict_reads_questions_from_stdin(run: Run, student: Path) -> None:
     _write_record(student, _asking(words=True, labels=("yes", "no"), columns=None))
     result = run("predict", student, "-", "--json", stdin="Is it so?\r\n\nIs it \x1b[31mred?\nIs it so?\n")

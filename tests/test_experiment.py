@@ -154,6 +154,7 @@ def test_the_run_folder_says_what_was_done(whole: tuple[Bench, Outcome]) -> None
     assert bench.json("experiment.json")["students"].keys() == ALL_STUDENTS.keys()
     lineage = bench.json("run.json")
     assert lineage.keys() >= {"scotd", "git", "seeds", "machine", "versions", "started", "finished", "configuration"}
+    assert lineage["notes"] and {f"note: {note}" for note in lineage["notes"]} <= set(bench.said)
     assert lineage["versions"]["torch"] and lineage["machine"]["threads"]
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
         assert corpus.runs()[0].lineage["versions"] == lineage["versions"], "the corpus goes on without its run folder"

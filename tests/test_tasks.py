@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from scotd.config import QuestionsConfig
 from scotd.errors import ConfigError, DataError
-from scotd.tasks import BENCHMARKS, TASKS, load_questions, notes, require_splits
+from scotd.tasks import BENCHMARKS, TASKS, anli, load_questions, notes, require_splits
 from scotd.tasks.exemplars import (
     assert_not_exemplars,
     assert_same_form,
@@ -155,6 +156,150 @@ def test_sst2_names_row_and_line(tmp_path: Path, line: str, sentence: str) -> No
     assert str(error.value) == f"{path}, row 2 (line 3): {sentence}"
 
 
+def imdb_files(folder: Path, **rows: list[tuple[str, str]]) -> None:
+    """Quoted TSV as the official files have it: sentiment and text."""
+    for name, pairs in rows.items():
+        lines = ["Sentiment\tText", *('{}\t"{}"'.format(label, text.replace('"', '""')) for label, text in pairs)]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+IMDB: dict[str, list[tuple[str, str]]] = {
+    "train": [("Negative", 'Dull.<br /><br />The "star" sleeps.'), ("Positive", "A joy\tfrom first to last.")],
+    "dev": [("Positive", "I laughed.")],
+    "test_original": [("Negative", "A bad film."), ("Positive", "A good film.")],
+    "test_contrast": [("Positive", "A bad film? Never!"), ("Negative", "A good film? Never!")],
+    "dev_original": [("Positive", "I laughed.")],
+    "dev_contrast": [("Negative", "I left.")],
+}
+
+
+def test_imdb_pairs_its_contrast_set_row_by_row(tmp_path: Path) -> None:
+    imdb_files(tmp_path, **IMDB)
+    questions = load("imdb", tmp_path)
+    assert [(q.split, q.stem, q.gold) for q in questions] == [
+        ("train", 'Dull. The "star" sleeps.', "negative"),
+        ("train", "A joy\tfrom first to last.", "positive"),
+        ("dev", "I laughed.", "positive"),
+        ("test", "A bad film.", "negative"),
+        ("test", "A good film.", "positive"),
+        ("contrast", "A bad film? Never!", "positive"),
+        ("contrast", "A good film? Never!", "negative"),
+    ]
+    test, contrast = ([q for q in questions if q.split == split] for split in ("test", "contrast"))
+    assert [q.pair for q in contrast] == [q.id for q in test]
+    assert all(q.pair is None for q in questions if q.split != "contrast")
+    assert all(q.has_label_set for q in questions) and len({q.key for q in questions}) == 7
+    limited_ids = {q.id for q in load("imdb", tmp_path, test=1, contrast=1) if q.split == "test"}
+    assert limited_ids == {q.pair for q in load("imdb", tmp_path, test=1, contrast=1) if q.split == "contrast"}
+
+
+def test_imdb_is_read_from_the_two_official_folders_too(tmp_path: Path) -> None:
+    flat, nested = tmp_path / "flat", tmp_path / "nested"
+    for folder in (flat, nested / "cad_orig", nested / "contrast_sets"):
+        folder.mkdir(parents=True)
+    imdb_files(flat, **IMDB)
+    imdb_files(nested / "cad_orig", train=IMDB["train"], dev=IMDB["dev"], test=IMDB["test_original"])
+    imdb_files(nested / "contrast_sets", **{name: rows for name, rows in IMDB.items() if "_" in name})
+    assert load("imdb", nested) == load("imdb", flat)
+
+
+@pytest.mark.parametrize("name", ["test_original", "test_contrast", "dev_original", "dev_contrast"])
+def test_imdb_refuses_to_train_on_a_review_of_the_contrast_sets(tmp_path: Path, name: str) -> None:
+    label, text = IMDB[name][-1]
+    again = text.upper().replace(" ", "<br />", 1)  # the same words, otherwise broken into lines
+    imdb_files(tmp_path, **{**IMDB, "train": [*IMDB["train"], (label, again)]})
+    with pytest.raises(DataError) as error:
+        load("imdb", tmp_path)
+    row = len(IMDB[name])
+    assert f"train.tsv, row 3 (line 4): this review is also in the contrast set ({tmp_path}/{name}.tsv, row {row} " in (
+        str(error.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "sentence"),
+    [
+        ("test_contrast", [("Positive", "A bad film? Never!")], "1 reviews, but 2 in test_original.tsv"),
+        (
+            "test_contrast",
+            [("Positive", "A bad film? Never!"), ("Positive", "A better film.")],
+            "test_contrast.tsv, row 2 (line 3): the label 'positive' is also that of the review that this one changes",
+        ),
+        ("dev", [("Mixed", "So so.")], "dev.tsv, row 1 (line 2): the sentiment 'mixed' is neither Negative nor Pos"),
+        ("dev", [("Positive", "<br /><br />")], "dev.tsv, row 1 (line 2): the review is empty"),
+    ],
+)
+def test_imdb_names_what_does_not_fit(tmp_path: Path, name: str, rows: list[tuple[str, str]], sentence: str) -> None:
+    imdb_files(tmp_path, **{**IMDB, name: rows})
+    with pytest.raises(DataError) as error:
+        load("imdb", tmp_path)
+    assert sentence in str(error.value)
+
+
+def test_imdb_names_a_missing_column(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("Sentiment\tReview\nPositive\tfine\n")
+    with pytest.raises(DataError, match=r"train\.tsv: no column 'Text'"):
+        load("imdb", tmp_path)
+
+
+def anli_row(uid: str, label: str | None = "e", **other: str) -> str:
+    row = {"uid": uid, "context": "The Kestrel  sank\nin 1904.", "hypothesis": "It is a wreck.", "reason": "r", **other}
+    return json.dumps(row if label is None else {**row, "label": label})
+
+
+def test_anli_joins_its_rounds_by_split(tmp_path: Path) -> None:
+    for name in ("R1", "R2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(anli_row("u1") + "\n" + anli_row("u2", "n"))
+        (tmp_path / name / "test.jsonl").write_text(anli_row("u3", "c") + "\n" + anli_row("u4", None))
+    questions = load("anli", tmp_path)
+    assert [(q.id, q.split, q.gold) for q in questions] == [
+        (f"{name}-{uid}", split, gold)
+        for split, found in (
+            ("train", [("u1", "entailment"), ("u2", "neutral")]),
+            ("test", [("u3", "contradiction"), ("u4", None)]),
+        )
+        for name in ("R1", "R2")
+        for uid, gold in found
+    ]
+    assert questions[0].stem == (
+        'Does the text support the claim "It is a wreck." (entailment), contradict it (contradiction), or leave it '
+        "open (neutral)? Text: The Kestrel sank in 1904."
+    )
+    assert questions[0].has_label_set
+    (tmp_path / "in").mkdir()
+    (tmp_path / "R1").rename(tmp_path / "in" / "R1")
+    (tmp_path / "in").rename(tmp_path / "anli_v1.0")
+    assert {q.id for q in load("anli", tmp_path)} == {"R1-u1", "R1-u2", "R1-u3", "R1-u4"}
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (anli_row("u2", "x"), "row 2: the label 'x' is none of e, n and c."),
+        (anli_row("u2", hypothesis=" "), "row 2: no 'hypothesis', or an empty one: this is not the format of anli."),
+        (anli_row("u1", "n"), "the id 'R3-u1' is in 'dev' and again in 'dev'"),
+    ],
+)
+def test_anli_names_a_damaged_row(tmp_path: Path, line: str, sentence: str) -> None:
+    (tmp_path / "R3").mkdir()
+    (tmp_path / "R3" / "dev.jsonl").write_text(anli_row("u1") + "\n" + line)
+    with pytest.raises(DataError) as error:
+        load("anli", tmp_path)
+    assert sentence in str(error.value)
+
+
+def test_anli_without_a_round_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder R1, R2 or R3"):
+        load("anli", tmp_path)
+
+
+def test_the_exemplars_of_anli_are_worded_as_its_questions() -> None:
+    start, middle, end = (re.escape(part) for part in re.split(r"\{claim\}|\{text\}", anli.STEM))
+    for exemplar in load_exemplars("anli"):
+        assert re.fullmatch(f'{start}[^"]+{middle}[^"]+{end}', exemplar.question.stem), exemplar.question.stem
+
+
 # ---- where the files are
 
 
@@ -220,7 +365,7 @@ def test_official_choices_that_repeat_each_other_are_kept_and_noted(tmp_path: Pa
 @pytest.mark.parametrize(
     ("section", "sentence"),
     [
-        ({"task": "quarrel"}, "questions.task 'quarrel' is not built in: give `files` and `columns`"),
+        ({"task": "quarrel"}, "questions.task 'quarrel' is not built in: give `files` or `hub`, and `columns`"),
         ({"task": "quarrel"}, "Did you mean 'quarel'?"),
         ({"task": "quarel"}, "questions.path is missing: name the folder with the official files of 'quarel'."),
         ({"task": "feedback", "path": "x"}, "questions.path is not used by the task 'feedback'"),
@@ -270,7 +415,14 @@ def test_a_limit_on_a_split_that_is_not_there_is_refused() -> None:
 
 # ---- exemplars
 
-COUNTS = {"commonsenseqa": (7, 5), "openbookqa": (6, 4), "quarel": (6, 2), "sst2": (6, 2)}
+COUNTS = {
+    "anli": (6, 3),
+    "commonsenseqa": (7, 5),
+    "imdb": (6, 2),
+    "openbookqa": (6, 4),
+    "quarel": (6, 2),
+    "sst2": (6, 2),
+}
 
 
 @pytest.mark.parametrize("task", sorted(BENCHMARKS))
@@ -284,7 +436,7 @@ def test_shipped_exemplars_are_many_short_and_spread_over_the_labels(task: str) 
     for exemplar in exemplars:
         assert exemplar.question.split == "exemplar" and exemplar.question.task == task
         assert len(exemplar.question.choices) == choices
-        assert exemplar.question.has_label_set == (task == "sst2")
+        assert exemplar.question.has_label_set == (task in {"anli", "imdb", "sst2"})
         assert 15 <= len(exemplar.rationale.split()) <= 28
         assert "\n" not in exemplar.rationale and "answer is" not in exemplar.rationale
         if task == "sst2":

@@ -6,8 +6,8 @@
     student_prompt(question, asking.templates)
 
 Keys in scotd_training.json: `task`, `prompt` (what of the experiment file's section concerns a student), `choices`
-({"words": bool, "labels": [...] or null}), `columns` (the section, or null for a built-in task) and `max_tokens` (the
-cap that the student was evaluated with).
+({"words": bool, "labels": [...] or null}), `columns` (the section, or null for a built-in task), `max_tokens` (the
+cap that the student was evaluated with) and `max_stem_words` (after how many words its questions were cut, or null).
 """
 
 import json
@@ -24,6 +24,7 @@ from scotd.errors import DataError, ModelError
 from scotd.prompts import Templates
 from scotd.tasks.choices import checked, label_set, lettered
 from scotd.tasks.content import content_id
+from scotd.tasks.cut import shortened
 from scotd.types import Choice, Question
 
 RECORD = "scotd_training.json"  # `student.TRAINING_FILE`, known without torch
@@ -44,6 +45,7 @@ class Asking:
     labels: tuple[str, ...] | None
     columns: ColumnsConfig | None
     max_tokens: int
+    max_stem_words: int | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, student: str, questions: Sequence[Question]) -> "Asking":
@@ -59,6 +61,7 @@ class Asking:
             labels=longest if shared and longest else None,
             columns=experiment.questions.columns,
             max_tokens=experiment.students[student].max_tokens or experiment.evaluation.max_tokens,
+            max_stem_words=experiment.questions.max_stem_words,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -68,6 +71,7 @@ class Asking:
             "choices": {"words": self.words, "labels": None if self.labels is None else list(self.labels)},
             "columns": None if self.columns is None else self.columns.model_dump(mode="json"),
             "max_tokens": self.max_tokens,
+            "max_stem_words": self.max_stem_words,
         }
 
     @classmethod
@@ -92,6 +96,7 @@ class Asking:
                 labels=None if labels is None else tuple(labels),
                 columns=None if record["columns"] is None else ColumnsConfig.model_validate(record["columns"]),
                 max_tokens=int(record["max_tokens"]),
+                max_stem_words=record.get("max_stem_words"),  # students from before questions could be cut have none
             )
         except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
             problem = (str(error).splitlines() or [type(error).__name__])[0]
@@ -120,6 +125,10 @@ class Asking:
             pairs = zip(self.labels, texts, strict=False)
             return checked(tuple(Choice(label=label, text=text) for label, text in pairs), where)
         return checked(lettered(texts), where)
+
+    def as_trained(self, questions: Sequence[Question]) -> list[Question]:
+        """The questions as long as the student knows them: cut where those of its training were."""
+        return list(questions) if self.max_stem_words is None else shortened(questions, self.max_stem_words)
 
     def question(self, stem: str, texts: Sequence[str] | None) -> Question:
         """One question from a person, without a label. Raises DataError for what is none."""

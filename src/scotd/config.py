@@ -70,13 +70,20 @@ class ColumnsConfig(Section):
 
 
 class QuestionsConfig(Section):
-    """Where the questions come from: a task by name, or your own files with a column mapping."""
+    """Where the questions come from: a task by name, or with a column mapping your own files or a dataset of the hub.
+
+    `hub` is the id of a dataset on the Hugging Face hub, or a folder with one.
+    """
 
     task: str = "mine"
     path: Path | None = None
     files: Annotated[dict[str, Path], Field(min_length=1)] | None = None
+    hub: Annotated[str, Field(min_length=1)] | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
     columns: ColumnsConfig | None = None
     labels: tuple[str, ...] | None = None
+    max_stem_words: Count | None = None
     train: str = "train"
     dev: str | None = "dev"
     limit: dict[str, Count] = Field(default_factory=dict)
@@ -84,11 +91,18 @@ class QuestionsConfig(Section):
     @model_validator(mode="after")
     def _own_files_need_columns(self) -> "QuestionsConfig":
         for split in self.files or ():
-            _check_plain(split, "files")
+            check_plain(split, "files")
+        if self.files is not None and self.hub is not None:
+            raise ValueError("`files` and `hub` are two places for the questions: leave one of them out")
         if self.files is not None and self.columns is None:
             raise ValueError("`files` needs `columns`: say which column holds the question")
-        if self.columns is not None and self.files is None:
-            raise ValueError("`columns` needs `files`: say which file holds each split")
+        if self.hub is not None and self.columns is None:
+            raise ValueError("`hub` needs `columns`: say which column holds the question")
+        for name, value in (("hub_config", self.hub_config), ("hub_revision", self.hub_revision)):
+            if value is not None and self.hub is None:
+                raise ValueError(f"`{name}` needs `hub`: name the dataset")
+        if self.columns is not None and self.files is None and self.hub is None:
+            raise ValueError("`columns` needs `files` or `hub`: say which file holds each split, or name a dataset")
         if self.columns is not None and self.columns.choices is None and self.labels is None:
             raise ValueError("give `columns.choices`, or `labels` where every question has the same answers")
         return self
@@ -283,7 +297,7 @@ class Experiment(Section):
     def _names_resolve(self) -> "Experiment":
         for kind, names in (("students", self.students), ("evaluation.decodings", self.evaluation.decodings)):
             for name in names:
-                _check_plain(name, kind)
+                check_plain(name, kind)
         baseline = self.evaluation.baseline
         rows = {student.row or name for name, student in self.students.items()}
         if baseline is not None and baseline not in rows:
@@ -330,7 +344,7 @@ class Experiment(Section):
         return _validated(TrainingConfig, merged, f"students.{student}.training")
 
 
-def _check_plain(name: str, kind: str) -> None:
+def check_plain(name: str, kind: str) -> None:
     """Splits, students and decodings are parts of file names that are taken apart again."""
     if not _PLAIN_NAME.fullmatch(name):
         raise ValueError(f"{kind}: '{name}' becomes part of a file name: use letters, digits, _ and - only")
@@ -419,7 +433,11 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
     questions = experiment.questions
     files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}
     new_questions = questions.model_copy(
-        update={"files": files, "path": None if questions.path is None else resolve(questions.path)}
+        update={
+            "files": files,
+            "path": None if questions.path is None else resolve(questions.path),
+            "hub": None if questions.hub is None else model(questions.hub),
+        }
     )
     run_folder = Path("runs") / experiment.name if experiment.run_folder is None else resolve(experiment.run_folder)
     run_folder = run_folder.resolve()

@@ -8,7 +8,7 @@ process, on every machine, for ever. Nothing that enters an identity may be None
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Literal, cast
 
@@ -35,7 +35,8 @@ class Question:
 
     `id` is unique within the task and durable: it is not a row number where the source has an id. `gold` is the label
     of one of the choices, or None for an unlabelled question. `pair` is the id of the question that this one is a
-    minimal change of (contrast sets, paper 3.4).
+    minimal change of (contrast sets, paper 3.4). `cut_words` were taken off the end of the stem
+    (`questions.max_stem_words`); a corpus keeps the stem and not this number.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Question:
     choices: tuple[Choice, ...]
     gold: str | None
     pair: str | None = None
+    cut_words: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         labels = [choice.label for choice in self.choices]

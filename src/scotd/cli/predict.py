@@ -84,7 +84,11 @@ def predict(
         decoder=_decoder(student),
     )
     right = scored = 0
-    for batch in chain([first], batches):
+    for given in chain([first], batches):
+        batch = asking.as_trained(given)
+        cut = sum(asked.cut_words > 0 for asked in batch)
+        if cut:
+            say(f"note: cut after {asking.max_stem_words} words, as in its training: {cut} of {len(batch)} questions")
         for asked, found in session.answers(batch):
             click.echo(json_line(_as_json(asked, found)) if as_json else "\n".join(_as_text(asked, found)))
             right += asked.gold is not None and found.answer == asked.gold

@@ -38,13 +38,17 @@ name: {name} ## names the run folder, runs/{name}
 
 QUESTIONS = """
 questions:
-  task: {task} ## a name for your questions (built-in tasks: commonsenseqa, feedback, openbookqa, quarel, sst2)
+  task: {task} ## a name for your questions (built-in: anli, commonsenseqa, feedback, imdb, openbookqa, quarel, sst2)
   # path: null ## a built-in benchmark: the folder with its official files (without files, columns, labels)
+  # hub: null ## instead of files: a dataset of the Hugging Face hub by its id, or a folder with one
+  # hub_config: null ## the dataset's configuration, where it has several
+  # hub_revision: null ## a commit of the dataset, so that it stays the same
   files: ## one file a split: .jsonl, .json, .csv, .tsv or .parquet, each also with .gz
 {files}
 {columns}
   # train: @questions.train ## the split that the teacher is asked about
   # dev: @questions.dev ## labelled questions on which checkpoints are picked; never a reported split
+  # max_stem_words: @questions.max_stem_words ## longer stems are cut after so many words, and counted
   # limit: @questions.limit ## at most so many questions of a split, for instance {{train: 500}}
 """
 

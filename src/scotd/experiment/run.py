@@ -24,7 +24,7 @@ from scotd.types import Answered, Question
 
 STAGES = ("sample", "select", "train", "evaluate")
 
-_MODELS = ("student", "model")  # keys of the file that hold a model's name or path
+_MODELS = ("student", "model", "hub")  # keys of the file that hold a name or a path of a model or dataset
 
 Say = Callable[[str], None]
 
@@ -210,6 +210,7 @@ def _lineage(plan: Plan, started: str) -> dict[str, object]:
             "evaluation": experiment.evaluation.seed,
         },
         "started": started,
+        "notes": list(plan.notes),
         "configuration": _portable(experiment.model_dump()),
     }
 

@@ -1,10 +1,11 @@
-"""Questions from task files: the benchmarks by name, the shipped `feedback`, or your own files.
+"""Questions from task files: the benchmarks by name, the shipped `feedback`, your own files, or a dataset of the hub.
 
     questions = load_questions(config.questions)
     for sentence in notes(questions):
         print(sentence)
 
-One module per benchmark reads its official files; `files` reads anyone's own; `exemplars` the demonstrations.
+One module per benchmark reads its official files; `files` reads anyone's own, `hub` a dataset of the Hugging Face hub;
+`exemplars` the demonstrations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,11 @@ from types import MappingProxyType
 
 from scotd.config import QuestionsConfig
 from scotd.errors import ConfigError, did_you_mean
-from scotd.tasks import commonsenseqa, openbookqa, quarel, sst2
+from scotd.tasks import anli, commonsenseqa, imdb, openbookqa, quarel, sst2
 from scotd.tasks.content import normalised, repeats
+from scotd.tasks.cut import shortened
 from scotd.tasks.files import load_files
+from scotd.tasks.hub import load_hub
 from scotd.tasks.limits import limited, require_splits
 from scotd.types import Question
 
@@ -23,7 +26,9 @@ __all__ = ["BENCHMARKS", "TASKS", "load_questions", "notes", "require_splits"]
 
 BENCHMARKS: Mapping[str, Callable[[Path], list[Question]]] = MappingProxyType(
     {
+        anli.TASK: anli.load,
         commonsenseqa.TASK: commonsenseqa.load,
+        imdb.TASK: imdb.load,
         openbookqa.TASK: openbookqa.load,
         quarel.TASK: quarel.load,
         sst2.TASK: sst2.load,
@@ -33,24 +38,33 @@ TASKS = ("feedback", *BENCHMARKS)
 
 
 def load_questions(config: QuestionsConfig) -> list[Question]:
-    """Load all splits, in file order, with the limits applied.
+    """Load all splits, in file order, with the limits applied and long stems cut.
 
     Raises ConfigError where the section does not say where the questions are, DataError for what is wrong in a file.
     """
-    return limited(_load(config), config.limit)
+    questions = _load(config)
+    kept = limited(questions, config.limit)
+    if config.max_stem_words is None:
+        return kept
+    keys = {question.key for question in kept}  # limits go by the ids of the full questions: a cut changes no choice
+    cut = shortened(questions, config.max_stem_words)
+    return [short for full, short in zip(questions, cut, strict=True) if full.key in keys]
 
 
 def _load(config: QuestionsConfig) -> list[Question]:
     task = config.task
-    if config.files is not None:
+    source = "files" if config.files is not None else "hub" if config.hub is not None else None
+    if source is not None:
         if task in TASKS:
             raise ConfigError(
-                f"questions.task '{task}' is a built-in task: give the questions in `files` another name."
+                f"questions.task '{task}' is a built-in task: give the questions in `{source}` another name."
             )
         if config.path is not None:
-            raise ConfigError("questions.path is for the official files of a benchmark: with `files`, leave it out.")
+            raise ConfigError(
+                f"questions.path is for the official files of a benchmark: with `{source}`, leave it out."
+            )
         _check_name(task)
-        return load_files(config)
+        return load_files(config) if source == "files" else load_hub(config)
     if task == "feedback":
         from scotd.tasks import feedback  # composes its questions: only where they are wanted
 
@@ -59,7 +73,9 @@ def _load(config: QuestionsConfig) -> list[Question]:
         return feedback.load()
     if task not in BENCHMARKS:
         near = did_you_mean(task, TASKS)
-        raise ConfigError(f"questions.task '{task}' is not built in: give `files` and `columns`, or name a task.{near}")
+        raise ConfigError(
+            f"questions.task '{task}' is not built in: give `files` or `hub`, and `columns`, or name a task.{near}"
+        )
     if config.path is None:
         raise ConfigError(f"questions.path is missing: name the folder with the official files of '{task}'.")
     return BENCHMARKS[task](config.path)
@@ -74,8 +90,8 @@ def _check_name(task: str) -> None:
 def notes(questions: Sequence[Question]) -> tuple[str, ...]:
     """Return a sentence for everything about the questions that a reader of results should know.
 
-    Repeats within and between splits, choices that repeat each other, unlabelled questions. Your own files are refused
-    where splits share a question; official benchmark files are kept as they are, and counted here.
+    Repeats within and between splits, choices that repeat each other, unlabelled questions, cut stems. Your own files
+    are refused where splits share a question; official files and the hub's are kept as they are, and counted here.
     """
     found = []
     between: dict[tuple[str, str], list[str]] = {}
@@ -98,4 +114,11 @@ def notes(questions: Sequence[Question]) -> tuple[str, ...]:
         if unlabelled:
             has = "has" if unlabelled == 1 else "have"
             found.append(f"{unlabelled} of {len(members)} questions in '{split}' {has} no label.")
+        cut = [question.cut_words for question in members if question.cut_words]
+        if cut:
+            are, their = ("is", "its") if len(cut) == 1 else ("are", "their")
+            found.append(
+                f"{len(cut)} of {len(members)} questions in '{split}' {are} cut (questions.max_stem_words): "
+                f"{sum(cut)} of {their} words are left out."
+            )
     return tuple(found)

@@ -19,6 +19,7 @@ from scotd.config import parse_yaml
 from scotd.errors import ConfigError, DataError, did_you_mean
 from scotd.tasks.choices import checked, gold_label, label_set
 from scotd.tasks.content import content_id, normalised
+from scotd.tasks.cut import kept_text
 from scotd.tasks.rows import as_text, read_text
 from scotd.types import Choice, Exemplar, Question
 
@@ -100,7 +101,7 @@ class _Demonstrated:
     """Is a question an exemplar: the same stem, and a choice in common.
 
     The stem alone would be too much ("Which is true?"), the whole set of choices too little: an exemplar with one
-    choice exchanged still gives its question away.
+    choice exchanged still gives its question away. Of a question that was cut only what is left can be compared.
     """
 
     def __init__(self, exemplars: Sequence[Exemplar]) -> None:
@@ -109,7 +110,11 @@ class _Demonstrated:
             self._choices.setdefault(normalised(exemplar.question.stem), set()).update(_texts(exemplar.question))
 
     def has(self, question: Question) -> bool:
-        return not self._choices.get(normalised(question.stem), set()).isdisjoint(_texts(question))
+        stem, texts = normalised(kept_text(question)), _texts(question)
+        stems = [stem]
+        if question.cut_words:
+            stems = [one for one in self._choices if f"{one} ".startswith(f"{stem} ")]
+        return any(not self._choices.get(one, set()).isdisjoint(texts) for one in stems)
 
 
 def _texts(question: Question) -> set[str]:

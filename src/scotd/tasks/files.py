@@ -17,14 +17,14 @@ row is left out silently.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from scotd.config import ColumnsConfig, QuestionsConfig
 from scotd.errors import ConfigError, DataError, did_you_mean
 from scotd.tasks.choices import checked, gold_label, label_set, lettered
 from scotd.tasks.content import ContentKey, content_id, content_key, normalised
+from scotd.tasks.cut import words_of
 from scotd.tasks.rows import Row, Table, as_text, read_table
 from scotd.types import Choice, Question
 
@@ -32,7 +32,7 @@ _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Placed:
+class Placed:
     """A question and the row it came from."""
 
     question: Question
@@ -53,29 +53,36 @@ def load_files(config: QuestionsConfig) -> list[Question]:
     Raises DataError for everything that is wrong in a file, and where two splits share an id or a question.
     """
     assert config.files is not None and config.columns is not None, config
-    if config.labels is not None:
-        checked(label_set(config.labels), "questions.labels")
-    placed = [item for split, path in config.files.items() for item in _split(split, path, config, config.columns)]
-    _refuse_repeats(placed, config.columns)
-    _refuse_unknown_pairs(placed)
+    placed = read_questions(((split, read_table(path)) for split, path in config.files.items()), config)
+    _refuse_shared_questions(placed)
+    refuse_repeated_ids(placed, config.columns)
     return [item.question for item in placed]
 
 
-def _split(split: str, path: Path, config: QuestionsConfig, columns: ColumnsConfig) -> list[_Placed]:
-    table = read_table(path)
+def read_questions(tables: Iterable[tuple[str, Table]], config: QuestionsConfig) -> list[Placed]:
+    """Make questions of the rows of each split, by the column mapping. Raises DataError for what is wrong in a row."""
+    assert config.columns is not None, config
+    if config.labels is not None:
+        checked(label_set(config.labels), "questions.labels")
+    placed = [item for split, table in tables for item in _split(split, table, config, config.columns)]
+    _refuse_unknown_pairs(placed)
+    return placed
+
+
+def _split(split: str, table: Table, config: QuestionsConfig, columns: ColumnsConfig) -> list[Placed]:
     parts = _parts(columns.question, table)
     choice_columns = (columns.choices,) if isinstance(columns.choices, str) else columns.choices or ()
     named = {f"columns.{setting}": getattr(columns, setting) for setting in ("answer", "id", "pair")}
     for setting, name in [("columns.choices", name) for name in choice_columns] + list(named.items()):
         if name is not None:
             table.require(name, setting)
-    return [_Placed(question=_question(row, split, parts, config, columns), row=row) for row in table.rows]
+    return [Placed(question=_question(row, split, parts, config, columns), row=row) for row in table.rows]
 
 
 def _question(
     row: Row, split: str, parts: Sequence[_Part], config: QuestionsConfig, columns: ColumnsConfig
 ) -> Question:
-    stem = "".join(part.text if part.column is None else _filled(row, part.column) for part in parts).strip()
+    stem = _stem(row, parts, config.max_stem_words)
     choices = checked(_choices(row, columns, config.labels), row.where)
     return Question(
         id=_identity(row, columns, stem, choices),
@@ -86,6 +93,21 @@ def _question(
         gold=None if columns.answer is None else _gold(row, columns.answer, choices),
         pair=None if columns.pair is None else row.text(columns.pair),
     )
+
+
+def _stem(row: Row, parts: Sequence[_Part], max_words: int | None) -> str:
+    """The whole stem, cut later on. Only the last column may lose words: what is asked must not go with a long text."""
+    texts = [part.text if part.column is None else _filled(row, part.column) for part in parts]
+    last = max(number for number, part in enumerate(parts) if part.column is not None)
+    if max_words is not None and words_of("".join(texts)) > max_words:
+        after = "".join(texts[last + 1 :])
+        if words_of("".join(texts[:last])) >= max_words or re.search(r"\w", after):
+            raise DataError(
+                f"{row.where}: the question has {words_of(''.join(texts))} words, and cutting it to {max_words} "
+                "(`questions.max_stem_words`) would take more than the end of its last column: in `columns.question`, "
+                'put the column with the long text last ("Was the guest pleased with {aspect}? {remark}").'
+            )
+    return "".join(texts).strip()
 
 
 def _parts(question: str, table: Table) -> tuple[_Part, ...]:
@@ -223,15 +245,20 @@ def _identity(row: Row, columns: ColumnsConfig, stem: str, choices: Sequence[Cho
     return identity
 
 
-def _refuse_repeats(placed: Sequence[_Placed], columns: ColumnsConfig) -> None:
-    """One id is one question; one question stands in one split (dev picks checkpoints, so it is no exception)."""
-    by_id: dict[str, _Placed] = {}
-    by_content: dict[ContentKey, _Placed] = {}
+def _refuse_shared_questions(placed: Sequence[Placed]) -> None:
+    """One question stands in one split (dev picks checkpoints, so it is no exception)."""
+    by_content: dict[ContentKey, Placed] = {}
+    for item in placed:
+        twin = by_content.setdefault(content_key(item.question), item)
+        if twin.question.split != item.question.split:
+            raise DataError(_shared(twin, item))
+
+
+def refuse_repeated_ids(placed: Sequence[Placed], columns: ColumnsConfig) -> None:
+    """Raise DataError where one id is that of two questions."""
+    by_id: dict[str, Placed] = {}
     for item in placed:
         question = item.question
-        twin = by_content.setdefault(content_key(question), item)
-        if twin.question.split != question.split:
-            raise DataError(_shared(twin, item))
         first = by_id.setdefault(question.id, item)
         if first is item:
             continue
@@ -248,7 +275,7 @@ def _refuse_repeats(placed: Sequence[_Placed], columns: ColumnsConfig) -> None:
         )
 
 
-def _shared(first: _Placed, second: _Placed) -> str:
+def _shared(first: Placed, second: Placed) -> str:
     return (
         f"{second.row.where}: the question '{second.question.id}' of the split '{second.question.split}' is also "
         f"question '{first.question.id}' of the split '{first.question.split}' ({first.row.where}): "
@@ -256,7 +283,7 @@ def _shared(first: _Placed, second: _Placed) -> str:
     )
 
 
-def _refuse_unknown_pairs(placed: Sequence[_Placed]) -> None:
+def _refuse_unknown_pairs(placed: Sequence[Placed]) -> None:
     known = {item.question.id for item in placed}
     for item in placed:
         pair = item.question.pair
