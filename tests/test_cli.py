@@ -399,7 +399,7 @@ def test_no_setting_is_left_out_of_the_file(run: Run) -> None:
     found = set(keys(config.Experiment))
     assert len(found) > 60
     missing = {name for name in found if not re.search(rf"^ *(?:# )?{name}:", text, re.MULTILINE)}
-    assert missing == {"row", "at"}  # which a sweep writes
+    assert missing == {"row", "at", "scale"}  # which a sweep and --scale write
 
 
 def test_init_guesses_the_columns_of_a_csv(run: Run, own: Path) -> None:

@@ -216,7 +216,7 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
         chosen = {fate.chain_id for fate in fates if fate.dropped is None}
         assert {chain.id for chain in corpus.selected(f"{plan.experiment.name}/scotd", "correct")} == chosen
     assert {chain.index for chain in greedy} == {0} and {chain.index for chain in chains} == {0, 1, 2, 3}
-    made = list(chain_examples(plan, (chain for chain in chains if chain.id in chosen)))
+    made = list(chain_examples(plan, "scotd", (chain for chain in chains if chain.id in chosen)))
     third = next(example for example in made if example.question_key == "odd/n03")
     assert third.prompt.text == "Q: Is 3 odd?\nAnswer Choices: yes, no\nA:"  # without exemplars
     # n03: chain 0 is wrong (3 % 4 == 3), 1 right and cut off at its limit, 2 has no answer, 3 right
@@ -224,7 +224,7 @@ def test_examples_are_what_the_students_are_meant_to_learn(whole: tuple[Bench, O
     assert third.finished == (False, True)
     assert third.weights == (1.0, 1.0)
     assert [example.question_key for example in made] == [f"odd/n0{k}" for k in range(1, 6)]
-    labels = label_examples(plan, plan.train, {"odd/n03": "no"}, "teacher")
+    labels = label_examples(plan, "scotd", plan.train, {"odd/n03": "no"}, "teacher")
     assert [(one.targets, one.finished) for one in labels.stream()] == [((" The answer is no.",), (True,))]
     assert labels.dropped == {"no teacher label": 5}
 

@@ -81,6 +81,20 @@ def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path
     assert loaded(tmp_path, students).baseline_of("scotd") is None
 
 
+def test_a_scale_replaces_settings_and_stands_apart(tmp_path: Path) -> None:
+    small = {"sampling.chains_per_question": 2, "students.scotd.sweep": {"chains_per_question": [1, 2]}, "seeds": [5]}
+    path = tmp_path / "exp.yaml"
+    students = {"scotd": {"target": "scotd", "sweep": {"chains_per_question": [1, 30]}}}
+    loaded(tmp_path, students, scales={"small": small}, sampling={"chains_per_question": 30, "max_tokens": 9})
+    whole, found = load(path), load(path, ["training.epochs=3"], scale="small")
+    assert (whole.name, whole.scale, list(whole.students)) == ("x", None, ["scotd-1", "scotd-30"])
+    assert (found.name, found.scale, list(found.students)) == ("x-small", "small", ["scotd-1-seed5", "scotd-2-seed5"])
+    assert (found.sampling.chains_per_question, found.sampling.max_tokens, found.training.epochs) == (2, 9, 3)
+    assert found.run_folder is not None and found.run_folder.name == "x-small"
+    with pytest.raises(ConfigError, match="has no such scale, it has small"):
+        load(path, scale="tiny")
+
+
 @pytest.mark.parametrize(
     ("students", "said"),
     [

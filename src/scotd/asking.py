@@ -7,7 +7,8 @@
 
 Keys in scotd_training.json: `task`, `prompt` (what of the experiment file's section concerns a student), `choices`
 ({"words": bool, "labels": [...] or null}), `columns` (the section, or null for a built-in task), `max_tokens` (the
-cap that the student was evaluated with) and `max_stem_words` (after how many words its questions were cut, or null).
+cap that the student was evaluated with) `max_stem_words` (after how many words its questions were
+cut, or null) and `exemplars` (how many stood before each question; only 0 can be asked a bare one).
 """
 
 import json
@@ -46,6 +47,7 @@ class Asking:
     columns: ColumnsConfig | None
     max_tokens: int
     max_stem_words: int | None = None
+    exemplars: int = 0
 
     @classmethod
     def of(cls, experiment: Experiment, student: str, questions: Sequence[Question]) -> "Asking":
@@ -62,6 +64,7 @@ class Asking:
             columns=experiment.questions.columns,
             max_tokens=experiment.students[student].max_tokens or experiment.evaluation.max_tokens,
             max_stem_words=experiment.questions.max_stem_words,
+            exemplars=experiment.students[student].exemplars,
         )
 
     def to_json(self) -> dict[str, object]:
@@ -72,6 +75,7 @@ class Asking:
             "columns": None if self.columns is None else self.columns.model_dump(mode="json"),
             "max_tokens": self.max_tokens,
             "max_stem_words": self.max_stem_words,
+            "exemplars": self.exemplars,
         }
 
     @classmethod
@@ -87,6 +91,11 @@ class Asking:
                 raise ModelError(
                     f"{path}: does not say how the student was asked ({', '.join(missing)}): it was trained by an "
                     "earlier scotd; train it again."
+                )
+            if record.get("exemplars"):
+                raise ModelError(
+                    f"{folder}: this student was trained with {record['exemplars']} exemplars before each question; a "
+                    f"bare one is none it knows: `scotd run` evaluates it on the tasks of an experiment."
                 )
             labels = record["choices"]["labels"]
             return cls(

@@ -226,12 +226,14 @@ class StudentConfig(Section):
     questions: smaller ones are parts of larger ones. `filter` comes after both and after the selection. Without
     `rationales` the exemplars of an undistilled student or the teacher show answers alone (No CoT). `sweep` makes a
     student of every combination of its values ("training.learning_rate: [1e-5, 1e-4]"); each of them has the `row` it
-    comes from and its place `at` each axis.
+    comes from and its place `at` each axis. `exemplars` is how many of them a trained student sees before each
+    question, in training and when it answers (paper 3.5).
     """
 
     target: Target
     selection: Literal["correct", "all", "majority"] = "correct"
     filter: FilterConfig | None = None
+    exemplars: Annotated[Whole, Field(ge=0)] = 0
     chains_per_question: Count | None = None
     share: Fraction = 1.0
     rationales: bool = True
@@ -284,6 +286,7 @@ class Experiment(Section):
     corpus: Path | None = None
     import_chains: Path | None = None
     questions: QuestionsConfig
+    train_on: tuple[QuestionsConfig, ...] = ()
     prompt: PromptConfig = PromptConfig()
     teacher: TeacherConfig = TeacherConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -292,6 +295,8 @@ class Experiment(Section):
     seeds: tuple[Whole, ...] = ()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    scale: str | None = None
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Experiment":
@@ -307,6 +312,11 @@ class Experiment(Section):
                 raise ValueError(
                     f"students.{name}.filter chooses among several chains a question, and a {student.target} student "
                     f"learns none or one: leave it out"
+                )
+            if student.exemplars and not student.target.trained:
+                raise ValueError(
+                    f"students.{name}.exemplars puts exemplars into the inputs of a trained student, and a "
+                    f"{student.target} sees all of them anyway: leave it out"
                 )
             if not student.rationales and student.target.trained:
                 raise ValueError(
@@ -350,12 +360,18 @@ def check_plain(name: str, kind: str) -> None:
         raise ValueError(f"{kind}: '{name}' becomes part of a file name: use letters, digits, _ and - only")
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read and validate an experiment file. Raises ConfigError with one sentence for everything that is wrong."""
+def load(path: Path, overrides: Sequence[str] = (), scale: str | None = None) -> Experiment:
+    """Read and validate an experiment file. Raises ConfigError with one sentence for everything that is wrong.
+
+    `scale` names one of the file's `scales`: its settings replace the file's own before `overrides` are applied, and
+    the experiment is called NAME-SCALE, so that its results stand apart.
+    """
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else "a list" if isinstance(raw, list) else "one value"
         raise ConfigError(f"{path}: expected settings (key: value), found {found}. `scotd init` writes a file of them.")
+    if scale is not None:
+        _apply_scale(raw, scale, path)
     for override in overrides:
         _apply(raw, override)
     experiment = _validated(Experiment, raw, str(path))
@@ -394,21 +410,37 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}{line}: not valid YAML: {problem}.") from None
 
 
+def _apply_scale(raw: dict[str, Any], scale: str, path: Path) -> None:
+    scales = raw.get("scales")
+    if not isinstance(scales, dict) or not isinstance(scales.get(scale), dict):
+        known = [str(name) for name in scales] if isinstance(scales, dict) else []
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise ConfigError(f"--scale {scale}: {path} has no such scale, {has}.")
+    for key, value in scales[scale].items():
+        _put(raw, str(key), value, f"scales.{scale}")
+    raw |= {"name": f"{raw.get('name')}-{scale}", "scale": scale}
+
+
 def _apply(raw: dict[str, Any], override: str) -> None:
     """Set one `a.b.c=value` in place; the value is read as YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for instance training.epochs=3.")
-    *parents, last = key.strip().split(".")
+    _put(raw, key.strip(), parse_yaml(value, f"--set {override}"), f"--set {override}")
+
+
+def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a key path in place."""
+    *parents, last = key.split(".")
     if not all((*parents, last)):
-        raise ConfigError(f"--set {override}: the key '{key.strip()}' has an empty part.")
+        raise ConfigError(f"{where}: the key '{key}' has an empty part.")
     node = raw
     for part in parents:
         child = node[part] = {} if node.get(part) is None else node[part]
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: '{part}' is a value, not a section.")
+            raise ConfigError(f"{where}: '{part}' is a value, not a section.")
         node = child
-    node[last] = parse_yaml(value, f"--set {override}")
+    node[last] = value
 
 
 def _validated(kind: type[S], raw: Mapping[str, Any], where: str) -> S:
@@ -430,15 +462,16 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
         looks_like_one |= "/" in reference and (base / reference).exists()
         return str(resolve(Path(reference))) if looks_like_one else reference
 
-    questions = experiment.questions
-    files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}
-    new_questions = questions.model_copy(
-        update={
-            "files": files,
-            "path": None if questions.path is None else resolve(questions.path),
-            "hub": None if questions.hub is None else model(questions.hub),
-        }
-    )
+    def placed(questions: QuestionsConfig) -> QuestionsConfig:
+        files = None if questions.files is None else {split: resolve(path) for split, path in questions.files.items()}
+        return questions.model_copy(
+            update={
+                "files": files,
+                "path": None if questions.path is None else resolve(questions.path),
+                "hub": None if questions.hub is None else model(questions.hub),
+            }
+        )
+
     run_folder = Path("runs") / experiment.name if experiment.run_folder is None else resolve(experiment.run_folder)
     run_folder = run_folder.resolve()
     corpus = run_folder / "corpus.sqlite" if experiment.corpus is None else resolve(experiment.corpus)
@@ -465,7 +498,8 @@ def _absolute(experiment: Experiment, base: Path) -> Experiment:
             "student": model(experiment.student),
             "students": students,
             "teacher": teacher,
-            "questions": new_questions,
+            "questions": placed(experiment.questions),
+            "train_on": tuple(map(placed, experiment.train_on)),
             "run_folder": run_folder,
             "corpus": corpus,
             "import_chains": chains,

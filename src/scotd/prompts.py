@@ -179,10 +179,16 @@ def teacher_prompt(
     Everything up to the last question is the same for all questions of a run, so a teacher computes it once. Without
     `rationales` the exemplars show their answers alone (the paper's No CoT); a template of your own sees empty ones.
     """
+    return _few_shot(question, exemplars, templates, rationales=rationales, chat=templates.chat)
+
+
+def _few_shot(
+    question: Question, exemplars: Sequence[Exemplar], templates: Templates, *, rationales: bool, chat: bool
+) -> Prompt:
     shown = [_show_exemplar(exemplar) for exemplar in exemplars]
     if not rationales:
         shown = [replace(exemplar, rationale="") for exemplar in shown]
-    if not templates.chat:
+    if not chat:
         form = templates.teacher if rationales or templates.own_teacher else templates.teacher_answers
         return Prompt(text=form.render(exemplars=shown, question=_show(question), chat=False))
     if templates.own_teacher:
@@ -198,8 +204,15 @@ def teacher_prompt(
     return Prompt(messages=tuple(messages))
 
 
-def student_prompt(question: Question, templates: Templates) -> Prompt:
-    """Return the bare question, as the student sees it in training and in answering (paper 2, "Training")."""
+def student_prompt(
+    question: Question, templates: Templates, exemplars: Sequence[Exemplar] = (), *, rationales: bool = True
+) -> Prompt:
+    """Return the bare question, as the student sees it in training and in answering (paper 2, "Training").
+
+    With `exemplars` they stand before it in the teacher's form (paper 3.5), `rationales` or answers alone.
+    """
+    if exemplars:
+        return _few_shot(question, exemplars, templates, rationales=rationales, chat=templates.student_chat)
     text = templates.student.render(question=_show(question), chat=templates.student_chat)
     if templates.student_chat:
         return Prompt(messages=(Message(role="user", content=text),))

@@ -24,14 +24,15 @@ SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting: training.epochs=3."
 )
 LIMIT = click.option("--limit", type=click.IntRange(min=1), help="At most this many questions in every split.")
+SCALE = click.option("--scale", metavar="NAME", help="One of the file's scales, for instance small.")
 
 
-def load(path: Path, overrides: tuple[str, ...], limit: int | None = None) -> "Experiment":
-    """Read an experiment file with `--set` and `--limit` on top."""
+def load(path: Path, overrides: tuple[str, ...], limit: int | None = None, scale: str | None = None) -> "Experiment":
+    """Read an experiment file with `--scale`, `--set` and `--limit` on top."""
     from scotd.config import load as load_file
     from scotd.tasks.limits import limited_everywhere
 
-    experiment = load_file(path, overrides)
+    experiment = load_file(path, overrides, scale)
     return experiment if limit is None else limited_everywhere(experiment, limit)
 
 

@@ -69,8 +69,9 @@ class _View:
             f"most {sampling.max_tokens} tokens each, stop at {stop}"
         )
         yield ""
-        prompt = teacher_prompt(question, plan.exemplars, plan.templates)
-        yield heading(f"teacher prompt, {len(plan.exemplars)} exemplars")
+        exemplars = plan.exemplars[question.task]
+        prompt = teacher_prompt(question, exemplars, plan.templates)
+        yield heading(f"teacher prompt, {len(exemplars)} exemplars")
         yield _prompt_text(prompt)
         yield ""
         yield heading("student prompt")
@@ -81,7 +82,7 @@ class _View:
             for target in targets:
                 yield f"{safe(target.origin)}:"
                 yield indented(f"[{target.text}]" + ("" if target.finished else "  (cut off: no end token is taught)"))
-        if any(PLACEHOLDER in exemplar.rationale for exemplar in plan.exemplars):
+        if any(PLACEHOLDER in exemplar.rationale for exemplar in exemplars):
             yield ""
             yield f"The exemplars still hold '{PLACEHOLDER}': put your own in before you run."
 
@@ -169,10 +170,10 @@ def _chain_targets(plan: "Plan", question: "Question", *, greedy: bool) -> tuple
         )
     why = f"{where} holds no chain of this question" + (" with an answer" if chains else "")
     label = question.gold or question.choices[0].label
-    if plan.exemplars:
+    if plan.exemplars[question.task]:
         return (
             _Target(
-                text=target_text(question, plan.exemplars[0].rationale, label, plan.templates),
+                text=target_text(question, plan.exemplars[question.task][0].rationale, label, plan.templates),
                 origin=f"{why}: the rationale of the first exemplar stands in its place",
             ),
         )

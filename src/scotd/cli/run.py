@@ -8,6 +8,7 @@ import click
 from scotd.cli.base import (
     EXPERIMENT,
     LIMIT,
+    SCALE,
     SET,
     load,
     needs_torch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @EXPERIMENT
 @SET
 @LIMIT
+@SCALE
 @click.option("--dry-run", is_flag=True, help="Say what would be asked, trained and answered, and stop.")
 @click.option("--fresh", is_flag=True, help="Ask for every chain: no import_chains, and a corpus of its own.")
 @click.option(
@@ -38,10 +40,16 @@ if TYPE_CHECKING:
 )
 @needs_torch
 def run(
-    experiment: Path, overrides: tuple[str, ...], limit: int | None, dry_run: bool, fresh: bool, until: str
+    experiment: Path,
+    overrides: tuple[str, ...],
+    limit: int | None,
+    scale: str | None,
+    dry_run: bool,
+    fresh: bool,
+    until: str,
 ) -> None:
     """Go through all stages of an EXPERIMENT file; each is skipped when done and resumes when interrupted."""
-    settings = load(experiment, overrides, limit)
+    settings = load(experiment, overrides, limit, scale)
     from scotd.experiment import Plan, describe
     from scotd.experiment import run as run_experiment
     from scotd.experiment.run import accuracies
@@ -70,10 +78,11 @@ def run(
 @EXPERIMENT
 @SET
 @LIMIT
+@SCALE
 @needs_torch
-def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None) -> None:
+def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scale: str | None) -> None:
     """Only ask the teacher for the chains that EXPERIMENT lacks (the same as run --until sample)."""
-    settings = load(experiment, overrides, limit)
+    settings = load(experiment, overrides, limit, scale)
     from scotd.experiment import run as run_experiment
 
     refuse_placeholders(settings)

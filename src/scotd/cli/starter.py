@@ -93,6 +93,7 @@ students: ## each trained and measured; names are yours
     target: scotd ## rationale and answer of all selected chains (greedy-cot: of the teacher's greedy one)
 {scotd}
     # filter: null ## fewer of them, for instance {{name: random, budget: 5}}: also diversity, shortest, ...
+    # exemplars: 0 ## so many before each of its questions, in training and when it answers
     # chains_per_question: null ## only the first so many
     # share: 1.0 ## of the training questions
     # model: null ## another model than `student` above
@@ -107,6 +108,7 @@ students: ## each trained and measured; names are yours
   undistilled:
     target: undistilled ## not trained, asked with the teacher's prompt (teacher: the teacher itself answers)
     # rationales: true ## false: its exemplars show answers alone (No CoT)
+# train_on: [] ## other tasks to train on, with `questions` as an unseen one
 # seeds: [] ## every trained student once with each, for instance [0, 1, 2]
 
 training:
@@ -143,6 +145,8 @@ evaluation:
   baseline: label-only ## the student that the others are tested against (exact McNemar)
   # confidence: @evaluation.confidence ## of the intervals
   # seed: @evaluation.seed
+
+# scales: {{}} ## for --scale NAME, for instance {{small: {{sampling.chains_per_question: 4}}}}
 """
 
 EXEMPLARS = """\

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from scotd.answers import parse
 from scotd.experiment.plan import Plan
-from scotd.prompts import label_target_text, student_prompt, target_text
+from scotd.prompts import label_target_text, target_text
 from scotd.types import Chain, Finish, Question, TrainingExample
 
 
@@ -21,13 +21,15 @@ class Examples:
     dropped: dict[str, int]
 
 
-def chain_examples(plan: Plan, chains: Iterable[Chain]) -> Iterator[TrainingExample]:
+def chain_examples(plan: Plan, student: str, chains: Iterable[Chain]) -> Iterator[TrainingExample]:
     """Rationale and answer of selected chains, rendered by the target template; a question's chains stand together."""
     for key, found in groupby(chains, key=lambda chain: chain.question_key):
-        yield _example(plan, plan.questions[key], list(found))
+        yield _example(plan, student, plan.questions[key], list(found))
 
 
-def label_examples(plan: Plan, questions: Sequence[Question], labels: Mapping[str, str], source: str) -> Examples:
+def label_examples(
+    plan: Plan, student: str, questions: Sequence[Question], labels: Mapping[str, str], source: str
+) -> Examples:
     """The answer alone. `labels` by question key; a question without one is counted as dropped."""
     labelled = [question for question in questions if question.key in labels]
     missing = len(questions) - len(labelled)
@@ -36,7 +38,7 @@ def label_examples(plan: Plan, questions: Sequence[Question], labels: Mapping[st
         for question in labelled:
             yield TrainingExample(
                 question_key=question.key,
-                prompt=student_prompt(question, plan.templates),
+                prompt=plan.prompt_for(student, question),
                 targets=(label_target_text(question, labels[question.key], plan.templates),),
                 finished=(True,),
                 weights=(1.0,),
@@ -51,7 +53,7 @@ def label_examples(plan: Plan, questions: Sequence[Question], labels: Mapping[st
     )
 
 
-def _example(plan: Plan, question: Question, chains: Sequence[Chain]) -> TrainingExample:
+def _example(plan: Plan, student: str, question: Question, chains: Sequence[Chain]) -> TrainingExample:
     targets: list[str] = []
     for chain in chains:
         parsed = parse(chain.text, question, chain.finish)
@@ -59,7 +61,7 @@ def _example(plan: Plan, question: Question, chains: Sequence[Chain]) -> Trainin
         targets.append(target_text(question, parsed.rationale, parsed.answer, plan.templates))
     return TrainingExample(
         question_key=question.key,
-        prompt=student_prompt(question, plan.templates),
+        prompt=plan.prompt_for(student, question),
         targets=tuple(targets),
         finished=tuple(chain.finish is not Finish.LENGTH for chain in chains),
         weights=(1.0,) * len(chains),

@@ -1,7 +1,8 @@
 """What an experiment file amounts to before anything is computed: questions, prompts, wants. No model is touched."""
 
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,19 +21,20 @@ from scotd.tasks.exemplars import (
 from scotd.tasks.limits import require_splits
 from scotd.teachers import teacher_name
 from scotd.teachers.sampling import Want
-from scotd.types import Decoding, Exemplar, Prompt, Question, SamplingParams, Target
+from scotd.types import Decoding, Exemplar, Prompt, Question, SamplingParams, Target, digest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """An experiment with its questions loaded and its prompts ready.
 
-    `train` is the pool that the teacher is asked about: exemplars are taken out of it (`exemplars_left_out`).
+    `train` is the pool that the teacher is asked about: exemplars are taken out of it (`exemplars_left_out`). It may
+    hold questions of several tasks (`train_on`); `exemplars` is by task.
     """
 
     experiment: Experiment
     templates: Templates
-    exemplars: tuple[Exemplar, ...]
+    exemplars: Mapping[str, tuple[Exemplar, ...]]
     train: tuple[Question, ...]
     dev: tuple[Question, ...]
     evaluated: dict[str, tuple[Question, ...]]
@@ -46,25 +48,37 @@ class Plan:
         templates = Templates.of(experiment.prompt)
         questions = load_questions(settings)
         _check_splits(experiment, questions)
-        exemplars = tuple(_exemplars(experiment))
-        assert_same_form(questions, exemplars)
-        train, left_out = without_exemplars([q for q in questions if q.split == settings.train], exemplars)
-        dev = tuple(question for question in questions if question.split == settings.dev)
+        exemplars = {settings.task: tuple(_exemplars(experiment))}
+        assert_same_form(questions, exemplars[settings.task])
+        pools = [(settings, questions)]
+        if experiment.train_on:
+            pools = [(source, load_questions(source)) for source in experiment.train_on]
+        train: list[Question] = []
+        dev: list[Question] = []
+        for source, found in pools:
+            if source.task not in exemplars:
+                exemplars[source.task] = tuple(_exemplars_of(source.task))
+                assert_same_form(found, exemplars[source.task])
+            require_splits(found, [source.train], f"train of the task {source.task}")
+            train += [question for question in found if question.split == source.train]
+            dev += [question for question in found if question.split == source.dev]
+        demonstrated = [exemplar for several in exemplars.values() for exemplar in several]
+        train, left_out = without_exemplars(train, demonstrated)
         evaluated = {
             split: tuple(question for question in questions if question.split == split)
             for split in experiment.evaluation.splits
         }
         for split in (dev, *evaluated.values()):
-            assert_not_exemplars(split, exemplars)
+            assert_not_exemplars(split, demonstrated)
         return cls(
             experiment=experiment,
             templates=templates,
             exemplars=exemplars,
             train=tuple(train),
-            dev=dev,
+            dev=tuple(dev),
             evaluated=evaluated,
             exemplars_left_out=left_out,
-            notes=notes(questions),
+            notes=notes([*questions, *(q for _, found in pools if found is not questions for q in found)]),
         )
 
     @property
@@ -105,7 +119,10 @@ class Plan:
     @cached_property
     def teacher_prompts(self) -> dict[str, Prompt]:
         """The teacher's prompt by key of a training question."""
-        return {question.key: teacher_prompt(question, self.exemplars, self.templates) for question in self.train}
+        return {
+            question.key: teacher_prompt(question, self.exemplars[question.task], self.templates)
+            for question in self.train
+        }
 
     @property
     def wants_greedy(self) -> bool:
@@ -150,11 +167,24 @@ class Plan:
         return list(wants.values())
 
     def prompt_for(self, student: str, question: Question) -> Prompt:
-        """What a student is given: the bare question, or the few-shot prompt where it was never trained."""
+        """What a student is given: the bare question, or the few-shot prompt where it was never trained.
+
+        A student with exemplars sees as many of them: drawn anew for each training question, so that it learns to look
+        at them, and the first ones of the task where it answers, so that they are computed once.
+        """
         own = self.experiment.students[student]
-        if own.target.trained:
-            return student_prompt(question, self.templates)
-        return teacher_prompt(question, self.exemplars, self.templates, rationales=own.rationales)
+        exemplars = self.exemplars[question.task]
+        if not own.target.trained:
+            return teacher_prompt(question, exemplars, self.templates, rationales=own.rationales)
+        if question.key in self._trained_on:
+            draw = random.Random(digest([own.exemplars, question.key]))
+            exemplars = tuple(draw.sample(exemplars, min(own.exemplars, len(exemplars))))
+        rationales = own.target is not Target.LABEL_ONLY
+        return student_prompt(question, self.templates, exemplars[: own.exemplars], rationales=rationales)
+
+    @cached_property
+    def _trained_on(self) -> frozenset[str]:
+        return frozenset(question.key for question in self.train)
 
     def decodings(self, student: str, split: str) -> dict[str, Decoding]:
         """The ways in which a student answers a split, by their name in the file."""
@@ -185,10 +215,12 @@ def describe(plan: Plan) -> list[str]:
     """The lines of `--dry-run`: what would be asked, trained and answered."""
     experiment = plan.experiment
     chains = sum(want.n for want in plan.wants())
+    tasks = list(dict.fromkeys(question.task for question in plan.train))
+    shown = " + ".join(str(len(plan.exemplars[task])) for task in tasks)
     lines = [
-        f"{len(plan.train)} training questions of '{experiment.questions.task}'"
+        f"{len(plan.train)} training questions of {', '.join(repr(task) for task in tasks)}"
         + (f" ({plan.exemplars_left_out} exemplars left out)" if plan.exemplars_left_out else ""),
-        f"teacher {teacher_name(experiment.teacher)}, {len(plan.exemplars)} exemplars, {chains} chains wanted in all",
+        f"teacher {teacher_name(experiment.teacher)}, {shown} exemplars, {chains} chains wanted in all",
     ]
     for name, student in experiment.students.items():
         targets = Counter(split for split in plan.evaluated for _ in plan.decodings(name, split))
@@ -206,7 +238,7 @@ def _exemplars(experiment: Experiment) -> Sequence[Exemplar]:
     task = experiment.questions.task
     if task in shipped():
         return load_exemplars(task)
-    if experiment.teacher.kind == "imported":
+    if experiment.teacher.kind == "imported" and not any(one.exemplars for one in experiment.students.values()):
         return []
     raise ConfigError(
         f"prompt.exemplars is missing: the task '{task}' ships none. Name a YAML file with 5 to 10 worked examples, "
@@ -214,12 +246,24 @@ def _exemplars(experiment: Experiment) -> Sequence[Exemplar]:
     )
 
 
+def _exemplars_of(task: str) -> Sequence[Exemplar]:
+    """Of a task that is trained on beside the evaluated one."""
+    if task not in shipped():
+        raise ConfigError(f"train_on: the task '{task}' ships no exemplars: name one of {', '.join(shipped())}.")
+    return load_exemplars(task)
+
+
 def _check_splits(experiment: Experiment, questions: Sequence[Question]) -> None:
     settings = experiment.questions
-    require_splits(questions, [settings.train], "questions.train")
     require_splits(questions, experiment.evaluation.splits, "evaluation.splits")
     for name, decoding in experiment.evaluation.decodings.items():
         require_splits(questions, decoding.splits or (), f"evaluation.decodings.{name}.splits")
+    if experiment.train_on:
+        tasks = Counter(source.task for source in experiment.train_on)
+        if max(tasks.values()) > 1:
+            raise ConfigError(f"train_on names the task '{tasks.most_common(1)[0][0]}' twice: leave one out.")
+        return
+    require_splits(questions, [settings.train], "questions.train")
     if settings.train in experiment.evaluation.splits:
         raise ConfigError(f"evaluation.splits holds '{settings.train}', the training split: leave it out.")
     if settings.dev in experiment.evaluation.splits and experiment.training.evaluations > 0:

@@ -112,7 +112,7 @@ def _labels(plan: Plan, corpus: Corpus, student: str) -> Examples:
         labels = {question.key: question.gold for question in pool.questions if question.gold is not None}
     else:
         labels = majority_labels(pool.answers(corpus))
-    return label_examples(plan, pool.questions, labels, source)
+    return label_examples(plan, student, pool.questions, labels, source)
 
 
 def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Examples:
@@ -127,7 +127,7 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
         name = narrowing.name  # tells the candidates too: the same ones are not filtered again
         found = corpus.selection(run, name) or corpus.save_selection(run, name, narrowing.fates())
     return Examples(
-        stream=lambda: chain_examples(plan, corpus.selected(run, name)),
+        stream=lambda: chain_examples(plan, student, corpus.selected(run, name)),
         selection=config.selection if config.filter is None else f"{config.selection}, {_label(config.filter)}",
         kept=found.kept,
         questions=found.questions,

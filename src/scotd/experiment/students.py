@@ -103,9 +103,9 @@ def train_stage(
 
 
 def _check_fits(plan: Plan, progress: Tracker) -> None:
-    """Refuse undistilled students whose few-shot prompts are too long for them, before the others take hours."""
+    """Refuse students whose few-shot prompts are too long for them, before the others take hours."""
     for name, config in plan.experiment.students.items():
-        if config.target is not Target.UNDISTILLED:
+        if config.target is not Target.UNDISTILLED and not config.exemplars:
             continue
         base = resolve(config.model or plan.experiment.student, progress=progress)
         model, tokenizer = outline(base, progress=progress)

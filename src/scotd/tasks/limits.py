@@ -44,4 +44,10 @@ def limited_everywhere(experiment: Experiment, count: int) -> Experiment:
     used |= {split for split in settings.limit if split == settings.dev}
     limit = {split: min(count, settings.limit.get(split, count)) for split in used}
     questions = settings.model_copy(update={"limit": {**settings.limit, **limit}})
-    return experiment.model_copy(update={"questions": questions})
+    sources = tuple(
+        source.model_copy(
+            update={"limit": {**source.limit, source.train: min(count, source.limit.get(source.train, count))}}
+        )
+        for source in experiment.train_on
+    )
+    return experiment.model_copy(update={"questions": questions, "train_on": sources})
