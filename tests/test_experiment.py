@@ -22,7 +22,7 @@ from scotd.corpus.exchange import export_parquet
 from scotd.errors import DataError, ModelError, RunError
 from scotd.experiment import Outcome, Plan, run
 from scotd.experiment.examples import chain_examples, label_examples
-from scotd.experiment.run import accuracies
+from scotd.experiment.run import accuracy_line
 from scotd.experiment.selections import Pool
 from scotd.models import durable_name
 from scotd.progress import silent
@@ -159,14 +159,12 @@ def test_the_run_folder_says_what_was_done(whole: tuple[Bench, Outcome]) -> None
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
         assert corpus.runs()[0].lineage["versions"] == lineage["versions"], "the corpus goes on without its run folder"
     stages = [(row["stage"], row["name"]) for row in bench.json("stages.json")]
-    answered = [
-        ("evaluate", f"{name}, test, {decoding}")
-        for name in ALL_STUDENTS
-        for decoding in ("greedy", "vote")
-        if (name, decoding) != ("base", "vote")
-    ]
-    selected, trained = [("select", name) for name in TRAINED], [("train", name) for name in TRAINED]
-    assert stages == [("sample", ""), *selected, *trained, *answered]
+    expected = [("sample", ""), *(("select", name) for name in TRAINED)]
+    for name in ALL_STUDENTS:  # each is trained and answers before the next is trained
+        expected += [("train", name)] if name in TRAINED else []
+        ways = ("greedy",) if name == "base" else ("greedy", "vote")
+        expected += [("evaluate", f"{name}, test, {decoding}") for decoding in ways]
+    assert stages == expected
     for row in bench.json("stages.json"):
         assert row["seconds"] >= 0 and not row["skipped"] and row["counts"], row
         assert (row["tokens"] is None) == (row["stage"] in ("select", "train")), row
@@ -281,7 +279,7 @@ def test_predictions_are_one_a_question_and_add_up(whole: tuple[Bench, Outcome])
         assert bench.stage("evaluate", f"{cell.student}, test, {cell.decoding}")["tokens"] == tokens
     learned = bench.predictions("labels.test.greedy")
     assert {row["chains"][0]["text"] for row in learned} <= {" The answer is yes.", " The answer is no."}
-    assert len(accuracies(outcome.cells)) == len(outcome.cells)
+    assert all(cell.student in accuracy_line(cell) for cell in outcome.cells)
 
 
 def test_a_student_folder_opens_and_says_where_it_comes_from(whole: tuple[Bench, Outcome], student: Path) -> None:
@@ -486,7 +484,7 @@ def test_answers_are_given_anew_where_their_company_changes(copy: Callable[..., 
         original(decoder, questions, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scotd.experiment.students.answer", answer)
+        patch.setattr("scotd.experiment.evaluation.answer", answer)
         bench.run("questions.limit={test: 6}")
         assert answered == [6, 6]
         assert len(bench.predictions("labels.test.greedy")) == 6
@@ -586,9 +584,29 @@ def test_no_answer_of_older_settings_stands_beside_newer_ones(
     assert written and list((bench.folder / "predictions").iterdir()) == written  # the same settings
     bench.run("evaluation.seed=1", until="select")
     assert not list((bench.folder / "predictions").iterdir())
-    monkeypatch.setattr("scotd.experiment.students._decoder", decodes_nothing)
+    monkeypatch.setattr("scotd.experiment.evaluation.decoder_of", decodes_nothing)
     bench.run()  # the corpus had kept them
     assert list((bench.folder / "predictions").iterdir()) == written
+
+
+def test_weights_that_are_not_kept_are_missed_by_nothing_but_new_questions(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd", "base")
+    bench.run("training.keep_weights=false")
+    folder = bench.folder / "students" / "scotd"
+    assert (folder / "scotd_training.json").is_file() and not list(folder.glob("*.safetensors"))
+    first = bench.predictions("scotd.test.vote")
+    bench.said.clear()
+    bench.run("training.keep_weights=false")
+    assert "train: scotd: done before" in bench.said and bench.predictions("scotd.test.vote") == first
+    bench.said.clear()
+    bench.run("evaluation.decodings.vote.votes=4")  # needs the weights: they are made again, and kept
+    assert any(line.startswith("train: scotd: ") and "chain visits" in line for line in bench.said)
+    assert list(folder.glob("*.safetensors"))
+    again = bench.predictions("scotd.test.vote")
+    assert [row["chains"][:3] for row in again] != [] and len(again[0]["chains"]) == 4
+    greedy = bench.predictions("scotd.test.greedy")
+    bench.run("training.keep_weights=false", "evaluation.seed=1")
+    assert bench.predictions("scotd.test.greedy") == greedy
 
 
 def test_answers_are_derived_anew_from_stored_chains(
@@ -598,7 +616,7 @@ def test_answers_are_derived_anew_from_stored_chains(
     bench.run()
     unreadable = Parsed(rationale="", answer=None, reason=NoAnswer.MISSING)
     monkeypatch.setattr("scotd.evaluate.parse", lambda *_: unreadable)
-    monkeypatch.setattr("scotd.experiment.students._decoder", decodes_nothing)
+    monkeypatch.setattr("scotd.experiment.evaluation.decoder_of", decodes_nothing)
     (cell,) = [cell for cell in bench.run().cells if cell.decoding == "greedy"]
     assert cell.accuracy is not None and cell.accuracy.unparsed == cell.accuracy.questions > 0
 

@@ -24,6 +24,7 @@ WITH_TORCH = {
     "scotd.decode",
     "scotd.device",
     "scotd.embed",
+    "scotd.experiment.evaluation",
     "scotd.experiment.measures",
     "scotd.experiment.students",
     "scotd.forward",

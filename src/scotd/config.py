@@ -200,6 +200,7 @@ class TrainingConfig(Section):
     activation_checkpointing: bool = False
     evaluations: Annotated[Whole, Field(ge=0)] = 4
     checkpoints: Annotated[Whole, Field(ge=0)] = 4
+    keep_weights: bool = True
     seed: Whole = 0
     report_to: tuple[str, ...] = ()
 

@@ -207,14 +207,10 @@ class _Session:
 def _decoder(student: Path) -> "Decoder":
     require_local()
     quiet_libraries()
-    from scotd.decode import Decoder
-    from scotd.device import compute_dtype, pick_device
+    from scotd.experiment.evaluation import decoder_of
     from scotd.models import resolve
-    from scotd.student import load
 
-    device = pick_device()
-    loaded = load(resolve(str(student)), dtype=compute_dtype("auto", device), device=device)
-    return Decoder(loaded.model, loaded.tokenizer)
+    return decoder_of(resolve(str(student)))
 
 
 def _as_json(question: "Question", prediction: "Prediction") -> dict[str, object]:

@@ -52,7 +52,7 @@ def run(
     settings = load(experiment, overrides, limit, scale)
     from scotd.experiment import Plan, describe
     from scotd.experiment import run as run_experiment
-    from scotd.experiment.run import accuracies
+    from scotd.experiment.run import accuracy_line
 
     if dry_run:
         for line in describe(Plan.of(settings)):
@@ -64,8 +64,8 @@ def run(
         require_local()  # told now, not after the chains were paid for
     quiet_libraries()
     outcome = run_experiment(settings, until="evaluate" if until == "report" else until, fresh=fresh, say=say)
-    for line in accuracies(outcome.cells):
-        click.echo(line)
+    for cell in outcome.cells:
+        click.echo(accuracy_line(cell))
     if until == "report":
         from scotd.report import write_report
 

@@ -127,6 +127,7 @@ training:
   # activation_checkpointing: @training.activation_checkpointing ## computes twice, to save memory
   # evaluations: @training.evaluations ## on the dev split, where there is one: the best checkpoint stays
   # checkpoints: @training.checkpoints ## to resume from, where there is no dev split
+  # keep_weights: @training.keep_weights ## false: deleted when everything is answered
   # seed: @training.seed
   # report_to: @training.report_to ## for instance [wandb], [tensorboard]
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     for note in plan.notes:
         say(f"note: {note}")
-    cells: tuple[Cell, ...] = ()
+    cells: list[Cell] = []
     with Corpus.open(plan.corpus_path) as corpus:
         lineage = _lineage(plan, started)
         corpus.add_questions(plan.questions.values())
@@ -75,21 +76,29 @@ def run(
         funnel = _sample_stage(plan, corpus, folder, say=say, progress=progress)
         if until != "sample":
             trainings = select_stage(plan, corpus, folder, say=say, progress=progress)
-            funnel["trained"] = {name: made.kept for name, made in trainings.items()}
+            funnel |= {"trained": {name: made.kept for name, made in trainings.items()}}
             folder.write("funnel.json", funnel)
         if until in ("train", "evaluate"):
             # torch is imported from here on: whoever only samples through an API never needs it
-            from scotd.experiment.students import evaluate_stage, train_stage
+            from scotd.experiment.evaluation import answered, clear_stale, evaluate_stage
+            from scotd.experiment.students import let_go, train_stage
 
             lineage |= _machine()
             folder.write("run.json", lineage)
-            students = train_stage(plan, folder, trainings, say=say, progress=progress)
-            trained = {student.name: student.chains for student in students if student.chains is not None}
-            folder.write("funnel.json", {**funnel, "trained": trained})
-            if until == "evaluate":
-                cells = tuple(evaluate_stage(plan, corpus, folder, students, say=say, progress=progress))
+            clear_stale(plan, folder)
+            trained: dict[str, int] = {}
+            have = partial(answered, plan, corpus)
+            for student in train_stage(plan, folder, trainings, answered=have, say=say, progress=progress):
+                if student.chains is not None:
+                    trained[student.name] = student.chains
+                    folder.write("funnel.json", {**funnel, "trained": {**funnel["trained"], **trained}})
+                if until == "evaluate":
+                    for cell in evaluate_stage(plan, corpus, folder, student, progress=progress):
+                        say(accuracy_line(cell))
+                        cells.append(cell)
+                    let_go(plan, folder, student)
     folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
-    return Outcome(folder=plan.folder, cells=cells)
+    return Outcome(folder=plan.folder, cells=tuple(cells))
 
 
 def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
@@ -105,7 +114,7 @@ def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
     return LocalTeacher(config, files, progress)
 
 
-def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, progress: Tracker) -> dict[str, object]:
+def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, progress: Tracker) -> dict[str, Any]:
     """Ask for what is missing; returns the funnel of the chains, which is in the run folder too."""
     experiment = plan.experiment
     with folder.stage("sample") as record:
@@ -167,7 +176,7 @@ def _tell(report: SampleReport, say: Say) -> None:
         raise TeacherError(f"The teacher gave none of the {report.asked} chains: {report.failed}.")
 
 
-def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, object]:
+def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, Any]:
     rows: list[dict[str, object]] = []
     settings = plan.experiment.sampling
     for greedy, needed in ((False, plan.wants_sampled), (True, plan.wants_greedy)):
@@ -235,17 +244,11 @@ def _machine() -> dict[str, object]:
     return {"machine": machine()}
 
 
-def accuracies(cells: Iterable[Cell]) -> list[str]:
-    """The cells as lines of text, for a terminal."""
-    lines = []
-    for cell in cells:
-        if cell.accuracy is None:
-            lines.append(f"{cell.student:<14} {cell.split:<10} {cell.decoding:<10} no gold labels")
-            continue
-        found = cell.accuracy
-        interval = f"{found.interval.low:.1%} to {found.interval.high:.1%}"
-        lines.append(
-            f"{cell.student:<14} {cell.split:<10} {cell.decoding:<10} {found.rate:6.1%}  ({interval}), "
-            f"{found.unparsed} of {found.questions} unparsed"
-        )
-    return lines
+def accuracy_line(cell: Cell) -> str:
+    """A cell as a line of text, for a terminal."""
+    start = f"{cell.student:<14} {cell.split:<10} {cell.decoding:<10}"
+    found = cell.accuracy
+    if found is None:
+        return f"{start} no gold labels"
+    interval = f"{found.interval.low:.1%} to {found.interval.high:.1%}"
+    return f"{start} {found.rate:6.1%}  ({interval}), {found.unparsed} of {found.questions} unparsed"

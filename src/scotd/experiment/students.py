@@ -1,11 +1,10 @@
-"""The stages that need torch: train every student, answer every split."""
+"""The stage that trains: each student once, unless the same one was trained before."""
 
 import copy
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +13,24 @@ import torch
 from scotd import __version__
 from scotd.asking import Asking
 from scotd.config import TrainingConfig
-from scotd.corpus import Corpus
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
-from scotd.errors import DataError, RunError
-from scotd.evaluate import accuracy, answer, predict
+from scotd.errors import DataError
+from scotd.evaluate import accuracy, answer
 from scotd.experiment.card import model_card
 from scotd.experiment.examples import Examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
-from scotd.experiment.run import Cell, Say
+from scotd.experiment.run import Say
 from scotd.models import ModelFiles, durable_name, resolve
-from scotd.progress import Progress, Tracker
+from scotd.progress import Tracker
 from scotd.student import load, outline, save, training_record, write_training_record
 from scotd.teachers import teacher_name
 from scotd.token_store import TokenStore, tokenize
 from scotd.tokens import encode_prompt
 from scotd.train import steps_in, train
 from scotd.tree import check_supported
-from scotd.types import Completion, Decoding, Prediction, Question, SamplingParams, Target, digest
+from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,8 @@ class Student:
     """A student ready to answer: where its weights are, and the fingerprint of everything that made it.
 
     `chains` counts the distinct chains (or labels) it was trained on; None where it was not trained. `files` is None
-    for the teacher as a row of the results: its answers are in the corpus.
+    where no weights are needed: the teacher's answers are in the corpus, and so are all of a student whose weights
+    were not kept.
     """
 
     name: str
@@ -50,18 +49,26 @@ class Student:
 
 
 def train_stage(
-    plan: Plan, folder: RunFolder, trainings: Mapping[str, Examples], *, say: Say, progress: Tracker
-) -> list[Student]:
-    """Train what is not trained yet, in the file's order."""
-    students: list[Student] = []
+    plan: Plan,
+    folder: RunFolder,
+    trainings: Mapping[str, Examples],
+    *,
+    answered: Callable[[Student], bool],
+    say: Say,
+    progress: Tracker,
+) -> Iterator[Student]:
+    """Train what is not trained yet, in the file's order, one student whenever the next is asked for.
+
+    A student whose weights were not kept is trained again only where it has not `answered` everything.
+    """
     fits = False
     for name, config in plan.experiment.students.items():
         if config.target is Target.TEACHER:
-            students.append(Student(name=name, files=None, fingerprint=teacher_name(plan.experiment.teacher)))
+            yield Student(name=name, files=None, fingerprint=teacher_name(plan.experiment.teacher))
             continue
         base = resolve(config.model or plan.experiment.student, progress=progress)
         if config.target is Target.UNDISTILLED:
-            students.append(Student(name=name, files=base, fingerprint=digest(_start(base))))
+            yield Student(name=name, files=base, fingerprint=digest(_start(base)))
             continue
         settings = plan.experiment.training_of(name)
         made = trainings[name]
@@ -69,14 +76,17 @@ def train_stage(
         path = folder.path / "students" / name
         with folder.stage("train", name, of=fingerprint) as record:
             before = training_record(path)
-            if before is not None and before["fingerprint"] == fingerprint:
+            same = before is not None and before["fingerprint"] == fingerprint
+            if before is not None and same and (_weights(path) or answered(_trained(name, before, files=None))):
                 record.skipped = True
                 trained = before | Asking.of(plan.experiment, name, plan.train).to_json()  # decides no weights
                 if trained != before:
                     write_training_record(path, trained)
                 say(f"train: {name}: done before")
             else:
-                if before is not None:
+                if same and not _weights(path):
+                    shutil.rmtree(path)
+                elif before is not None:
                     say(f"train: {name}: chains or settings changed; the student trained before is kept beside it")
                 if not fits:
                     _check_fits(plan, progress)
@@ -97,9 +107,22 @@ def train_stage(
             record.counts = {"chain visits": trained["chain_visits"], "steps": trained["steps"]}
             if trained["left_out_too_long"]:
                 record.counts["left out, too long"] = trained["left_out_too_long"]
-        files = resolve(str(path))
-        students.append(Student(name=name, files=files, fingerprint=fingerprint, chains=trained["chains"]))
-    return students
+        yield _trained(name, trained, files=resolve(str(path)) if _weights(path) else None)
+
+
+def let_go(plan: Plan, folder: RunFolder, student: Student) -> None:
+    """Delete the weights of a student that has answered everything, where the experiment does not keep them."""
+    if student.chains is not None and not plan.experiment.training_of(student.name).keep_weights:
+        for path in _weights(folder.path / "students" / student.name):
+            path.unlink()
+
+
+def _weights(path: Path) -> list[Path]:
+    return sorted(path.glob("*.safetensors"))
+
+
+def _trained(name: str, record: Mapping[str, Any], files: ModelFiles | None) -> Student:
+    return Student(name=name, files=files, fingerprint=record["fingerprint"], chains=record["chains"])
 
 
 def _check_fits(plan: Plan, progress: Tracker) -> None:
@@ -243,131 +266,15 @@ def _dev_metric(
     return metric
 
 
-def evaluate_stage(
-    plan: Plan, corpus: Corpus, folder: RunFolder, students: list[Student], *, say: Say, progress: Tracker
-) -> Iterator[Cell]:
-    """Answer every split with every student; what is in the corpus already is not decoded again."""
-    wanted = {
-        f"{student.name}.{split}.{decoding}"
-        for student in students
-        for split in plan.evaluated
-        for decoding in plan.decodings(student.name, split)
-    }
-    for old in (folder.path / "predictions").glob("*.jsonl"):
-        if old.stem not in wanted:
-            old.unlink()  # of a student or split that the experiment no longer has; the corpus keeps the predictions
-    for student in students:
-        decoder: Decoder | None = None
-        for split, questions in plan.evaluated.items():
-            for decoding_name, decoding in plan.decodings(student.name, split).items():
-                stage = f"{student.name}, {split}, {decoding_name}"
-                key = _prediction_key(plan, student, decoding, questions)
-                with folder.stage("evaluate", stage, of=key) as record:
-                    if student.files is None:
-                        done = _answers_of_teacher(plan, corpus, student.name, questions, decoding)
-                    else:
-                        done = corpus.predictions(key, student.name, split, decoding.name)
-                    wanted_keys = {question.key for question in questions}
-                    done = [  # answers are derived anew: a better parser costs no decoding
-                        predict(plan.questions[prediction.question_key], decoding, prediction.chains)
-                        for prediction in done
-                        if prediction.question_key in wanted_keys
-                    ]
-                    if student.files is not None and len(done) < len(questions):
-                        decoder = decoder or _decoder(student.files, progress)
-                        with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
-                            done += _answer(
-                                plan,
-                                student.name,
-                                decoder=decoder,
-                                questions=questions,
-                                decoding=decoding,
-                                done={prediction.question_key for prediction in done},
-                                keep=partial(corpus.put_predictions, key, student.name, split),
-                                bar=bar,
-                            )
-                    else:
-                        record.skipped = True
-                    tokens = sum(chain.n_tokens or 0 for prediction in done for chain in prediction.chains)
-                    record.tokens = None if record.skipped else tokens
-                    found = accuracy(done, plan.questions, plan.experiment.evaluation.confidence)
-                    record.counts = {"questions": len(done)} | ({} if found is None else {"correct": found.correct})
-                folder.predictions(f"{student.name}.{split}.{decoding_name}", done, plan.questions, decoding_name)
-                yield Cell(student=student.name, split=split, decoding=decoding_name, accuracy=found)
-
-
-def _answers_of_teacher(
-    plan: Plan, corpus: Corpus, row: str, questions: Sequence[Question], decoding: Decoding
-) -> list[Prediction]:
-    """What the teacher answered when it was sampled. Raises RunError where answers are missing."""
-    found = corpus.chains(
-        teacher=teacher_name(plan.experiment.teacher),
-        sampling=decoding.sampling,
-        question_keys=[question.key for question in questions],
-        prompt_ids=[plan.prompt_for(row, question).id for question in questions],
-    )
-    chains: dict[str, list[Completion]] = {}
-    for chain in found:
-        if chain.index < decoding.votes:
-            held = Completion(
-                text=chain.text, finish=chain.finish, n_tokens=chain.n_tokens, mean_logprob=chain.mean_logprob
-            )
-            chains.setdefault(chain.question_key, []).append(held)
-    missing = sum(decoding.votes - len(chains.get(question.key, ())) for question in questions)
-    if missing:
-        raise RunError(
-            f"students.{row}: {missing} of {decoding.votes * len(questions)} answers of the teacher are missing: "
-            f"`scotd run` asks for them again."
-        )
-    return [predict(question, decoding, chains[question.key]) for question in questions]
-
-
-def _answer(
-    plan: Plan,
-    student: str,
-    *,
-    decoder: Decoder,
-    questions: Sequence[Question],
-    decoding: Decoding,
-    done: set[str],
-    keep: Callable[[list[Prediction]], None],
-    bar: Progress,
-) -> list[Prediction]:
-    settings = plan.experiment.evaluation
-    new: list[Prediction] = []
-
-    def store(predictions: list[Prediction]) -> None:
-        keep(predictions)
-        new.extend(predictions)
-        bar.advance(len(predictions))
-
-    bar.advance(len(done))
-    answer(
-        decoder,
-        questions,
-        lambda question: plan.prompt_for(student, question),
-        decoding,
-        seed=settings.seed,
-        batch_chains=settings.batch_chains,
-        done=done,
-        store=store,
-    )
-    return new
-
-
-def _decoder(files: ModelFiles, progress: Tracker) -> Decoder:
-    device = pick_device()
-    loaded = load(files, dtype=compute_dtype("auto", device), device=device, progress=progress)
-    return Decoder(loaded.model, loaded.tokenizer)
-
-
 def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, settings: TrainingConfig) -> str:
     """Everything that decides a student's weights: start, targets in order, settings, how checkpoints are picked."""
     targets = hashlib.sha256()
     for example in made.stream():
         told = [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
         targets.update(digest(told).encode())
-    counted = settings.model_dump(mode="json", exclude={"checkpoints", "report_to", "activation_checkpointing"})
+    counted = settings.model_dump(
+        mode="json", exclude={"checkpoints", "report_to", "activation_checkpointing", "keep_weights"}
+    )
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]
@@ -378,14 +285,3 @@ def _start(files: ModelFiles) -> list[str]:
     """What tells one set of starting weights from another; a hub id stands for itself."""
     name = durable_name(files.reference)
     return [name, files.sha256 or name]
-
-
-def _prediction_key(plan: Plan, student: Student, decoding: Decoding, questions: Sequence[Question]) -> str:
-    """The run under which predictions are stored: whatever decides their bits, so that nothing stale is shown.
-
-    Every question of the split is part of it: they are decoded in each other's company.
-    """
-    settings = plan.experiment.evaluation
-    how = [decoding.sampling.to_json(), decoding.votes, settings.seed, settings.batch_chains]
-    prompts = [plan.prompt_for(student.name, question).id for question in questions]
-    return digest([student.fingerprint, how, prompts, str(compute_dtype("auto", pick_device()))])
