@@ -97,6 +97,27 @@ def selecting(name: str) -> Callable[[Any, int], int]:
     return operation
 
 
+def at_random(corpus: Any, size: int) -> int:
+    """Five of each question's right chains, drawn at random: the filter on top of `correct`."""
+    from dataclasses import replace
+
+    from scotd.filters import FILTERS, Candidate, keep
+    from scotd.select import select
+
+    known = {question.key: question for question in corpus.questions()}
+
+    def fates() -> Iterator[Any]:
+        right = select("correct", corpus.answered(known, teacher=TEACHER), known)
+        for key, group in groupby(right, key=lambda fate: fate.question_key):
+            held = list(group)
+            candidates = [Candidate(chain_id=one.chain_id, rationale="", answer="") for one in held if not one.dropped]
+            kept = keep(FILTERS["random"], key, candidates, 5, 0)
+            yield from (one if one.dropped or one.chain_id in kept else replace(one, dropped="over") for one in held)
+
+    chosen = corpus.save_selection("bench", "correct, random", fates())
+    return int(chosen.kept + sum(chosen.dropped.values()))
+
+
 def stats(corpus: Any, size: int) -> int:
     return sum(one.chains for one in corpus.stats().chains)
 
@@ -165,6 +186,7 @@ OPERATIONS = {
     "answers": answers,
     "select_correct": selecting("correct"),
     "select_majority": selecting("majority"),
+    "select_random": at_random,
     "feed": feed,
     "stats": stats,
     "export": export,

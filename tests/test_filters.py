@@ -68,6 +68,14 @@ def test_each_filter_keeps_what_its_name_says() -> None:
     assert kept("student-gain", measured(Need.GAIN, 0.5, -1.0, 2.0), 1) == [2]
 
 
+def test_a_blind_filter_goes_by_numbers_alone() -> None:
+    blind = [name for name, one in FILTERS.items() if one.blind]
+    assert blind == ["random"]
+    texts = [candidate(text) for text in ("bb", "a", "cccc", "ddd")]
+    unread = [Candidate(chain_id=one.chain_id, rationale="", answer="") for one in texts]
+    assert kept("random", texts, 2) == kept("random", unread, 2)
+
+
 def test_random_draws_anew_for_each_question_and_seed_and_prefers_none() -> None:
     candidates = [candidate(str(number)) for number in range(6)]
     names = {one.chain_id: place for place, one in enumerate(candidates)}

@@ -60,9 +60,11 @@ Choose = Callable[[Sequence[Candidate], int, random.Random], Iterable[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """A way of choosing. `spread` is a number of a question by which the budgets are spread over quintiles."""
+    """A way of choosing. `spread` is a number of a question by which the budgets are spread over quintiles; a `blind`
+    filter looks at the number of candidates alone, so that their texts need not be read."""
 
     choose: Choose
+    blind: bool = False
     need: Need | None = None
     spread: Callable[[Sequence[Candidate]], float] | None = None
 
@@ -134,7 +136,7 @@ def unique_bigrams(candidates: Sequence[Candidate]) -> float:
 
 
 FILTERS: Mapping[str, Filter] = {
-    "random": Filter(choose=at_random),
+    "random": Filter(choose=at_random, blind=True),
     "diversity": Filter(choose=diverse, need=Need.VECTOR),
     "teacher-likelihood": Filter(choose=likely),
     "open-ended": Filter(choose=at_random, spread=unique_bigrams),

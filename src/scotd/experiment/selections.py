@@ -8,6 +8,7 @@ What is chosen is stored in the corpus, a fate a chain, and streams from there i
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any
 
@@ -18,7 +19,7 @@ from scotd.errors import RunError
 from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
-from scotd.filters import Candidate, find, keep, spread_budgets
+from scotd.filters import Candidate, Filter, find, keep, spread_budgets
 from scotd.models import durable_name, resolve
 from scotd.progress import Tracker
 from scotd.select import majority_labels, select
@@ -124,8 +125,9 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
         found = corpus.save_selection(run, name, select(name, pool.answers(corpus), plan.questions))
     else:
         narrowing = _Narrowing(pool=pool, corpus=corpus, student=student, config=config.filter, progress=progress)
-        name = narrowing.name  # tells the candidates too: the same ones are not filtered again
-        found = corpus.selection(run, name) or corpus.save_selection(run, name, narrowing.fates())
+        name = narrowing.name
+        before = None if narrowing.chosen.need is None else corpus.selection(run, name)
+        found = before or corpus.save_selection(run, name, narrowing.fates())
     return Examples(
         stream=lambda: chain_examples(plan, student, corpus.selected(run, name)),
         selection=config.selection if config.filter is None else f"{config.selection}, {_label(config.filter)}",
@@ -158,23 +160,26 @@ class _Narrowing:
     config: FilterConfig
     progress: Tracker
 
+    @cached_property
+    def chosen(self) -> Filter:
+        """The filter itself."""
+        return find(self.config.name, self.config.file)
+
     @property
     def name(self) -> str:
-        """Of the stored selection: the filter, and a digest of everything that decides what it keeps."""
-        told = hashlib.sha256(digest(self.config.model_dump(mode="json", exclude={"file"})).encode())
-        if self.config.file is not None:
-            told.update(self.config.file.read_bytes() if self.config.file.is_file() else b"")
-        if find(self.config.name, self.config.file).need is not None:
-            told.update(durable_name(self._model).encode())
+        """Of the stored selection. Where a model must look at the candidates it tells them and the model too, so that
+        the same ones are not looked at again."""
+        rule = self.pool.plan.experiment.students[self.student].selection
+        if self.chosen.need is None:
+            return f"{rule}, {_label(self.config)}"
+        told = hashlib.sha256(digest([self.config.seed, durable_name(self._model)]).encode())
         for fate in self._selected():
             told.update(f"{fate.chain_id} {fate.dropped}\n".encode())
-        rule = self.pool.plan.experiment.students[self.student].selection
         return f"{rule}, {_label(self.config)}, {told.hexdigest()[:16]}"
 
     def fates(self) -> Iterator[Fate]:
         """The fate of every chain, those over the budget dropped as such."""
-        chosen = find(self.config.name, self.config.file)
-        budget = self.config.budget
+        chosen, budget = self.chosen, self.config.budget
         budgets: dict[str, int] = {}
         if chosen.spread is not None:
             held = (group for group in self._groups() if group.candidates)
@@ -216,6 +221,14 @@ class _Narrowing:
 
     def _groups(self) -> Iterator[_Group]:
         """Rule and chains side by side: both streams have the corpus's order."""
+        if self.chosen.blind:
+            for key, fates in groupby(self._selected(), key=lambda fate: fate.question_key):
+                known = list(fates)
+                unread = [
+                    Candidate(chain_id=fate.chain_id, rationale="", answer="") for fate in known if not fate.dropped
+                ]
+                yield _Group(question=self.pool.plan.questions[key], fates=known, candidates=unread)
+            return
         pairs = zip(self._selected(), self.pool.chains(self.corpus), strict=True)
         for key, group in groupby(pairs, key=lambda pair: pair[0].question_key):
             question, held = self.pool.plan.questions[key], list(group)
