@@ -20,6 +20,8 @@ from scotd.config import (
     Experiment,
     FilterConfig,
     PromptConfig,
+    PublishedConfig,
+    PublishedResult,
     QuestionsConfig,
     SamplingConfig,
     Section,
@@ -79,6 +81,8 @@ SECTIONS: dict[str, type[Section]] = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "evaluation.decodings.NAME": DecodingConfig,
+    "published": PublishedConfig,
+    "published.results": PublishedResult,
 }
 
 

@@ -138,6 +138,7 @@ evaluation:
   baseline: label-only ## the student that the others are tested against (exact McNemar)
   # confidence: @evaluation.confidence ## of the intervals
   # seed: @evaluation.seed
+# published: {{}} ## results of others, for the report to set these beside: docs/configuration.md
 """
 
 EXEMPLARS = """\
