@@ -298,7 +298,7 @@ class Experiment(Section):
             for name in names:
                 _check_plain(name, kind)
         baseline = self.evaluation.baseline
-        rows = {student.row or name for name, student in self.students.items()}
+        rows = self.rows()
         if baseline is not None and baseline not in rows:
             raise ValueError(f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, rows)}")
         for name, student in self.students.items():
@@ -323,6 +323,11 @@ class Experiment(Section):
                 if decoding not in self.evaluation.decodings:
                     known = did_you_mean(decoding, self.evaluation.decodings)
                     raise ValueError(f"students.{name}.decodings names no decoding: '{decoding}'.{known}")
+        return self
+
+    @model_validator(mode="after")
+    def _published_names_resolve(self) -> "Experiment":
+        rows = self.rows()
         for number, result in enumerate(self.published.results, start=1):
             if result.row not in rows:
                 known = did_you_mean(result.row, rows)
@@ -331,6 +336,10 @@ class Experiment(Section):
                 known = did_you_mean(str(result.decoding), self.evaluation.decodings)
                 raise ValueError(f"published.results, item {number}, names no decoding: '{result.decoding}'.{known}")
         return self
+
+    def rows(self) -> set[str]:
+        """Names of the rows of `students`: those of the students, with a sweep's once."""
+        return {student.row or name for name, student in self.students.items()}
 
     def baseline_of(self, student: str) -> str | None:
         """The student that another is tested against: of the baseline's cells the one at the same place on every axis
