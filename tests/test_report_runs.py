@@ -1,6 +1,8 @@
 """Several runs on one page: what is compared, on which questions, and what is said of the rest."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,46 @@ def test_a_run_folder_from_before_sweeps_still_works(tmp_path: Path) -> None:
     assert {row.cell.row for _, rows in report.between for row in rows} == {"label-only", "undistilled"}
     assert {one.key for one in report.differing} >= {"students.greedy-cot"}
     assert not any(one.key.startswith("published") for one in report.differing)
+
+
+NASTY = "</p></table><script>alert(1)</script><img src=x onerror=alert(1)> \x1b[31m \u202e | `x`"
+
+
+def test_nothing_in_names_settings_or_published_texts_acts_on_the_page(tmp_path: Path) -> None:
+    entry = {"what": NASTY, "where": NASTY, "row": "scotd", "value": 50.0, "note": NASTY}
+    changed = {**SWEPT, "published": {"results": [entry], "differences": [NASTY]}, "student": NASTY}
+    a = make_sweep(tmp_path / "plain", n=6)
+    b = make_sweep(tmp_path / "<img src=x onerror=alert(1)> \x1b[31m", n=6, experiment=changed)
+    page = write_report(a, b, out=tmp_path / "out").read_text(encoding="utf-8")
+    seen = Seen.of(page)
+    assert seen.text.count("<script>alert(1)</script>") >= 5 and seen.text.count("<img src=x onerror=alert(1)>") >= 20
+    assert not {"script", "img"} & set(seen.tags) and seen.unbalanced == []
+    assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
+    for name in ("report.html", "results.md", "summary.json"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert [c for c in text if (ord(c) < 32 and c != "\n") or ord(c) in (0x7F, 0x202E)] == []
+    tables = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert not re.search(r"(?<!\\)<", tables)
+
+
+@pytest.mark.parametrize("part", ["predictions", "corpus.sqlite", "funnel.json", "stages.json", "run.json"])
+def test_a_swept_run_that_is_half_done_still_gives_a_report(tmp_path: Path, part: str) -> None:
+    a, b = (make_sweep(tmp_path / name, n=6) for name in "ab")
+    path = a / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    for page in (write_report(a), write_report(a, b), write_report(b, a, out=tmp_path / "c")):
+        seen = Seen.of(page.read_text(encoding="utf-8"))
+        assert "not yet there" in seen.text.casefold() and seen.unbalanced == []
+
+
+def test_many_students_are_summed_in_plots_and_folded_in_tables(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "run", n=6)
+    stages = [{"stage": "train", "name": f"s{number}", "seconds": 2.0} for number in range(30)]
+    write_json(folder / "stages.json", [{"stage": "sample", "seconds": 5.0}, *stages])
+    page = write_report(folder).read_text(encoding="utf-8")
+    seen = Seen.of(page)
+    assert "(30 times)" in seen.text and "31 stages, one line each" in seen.text and seen.unbalanced == []
+    assert "Together1\u00a0min 05\u00a0s" in re.sub(r"\s*\n\s*", "", seen.text)

@@ -8,6 +8,8 @@ from scotd.report.data import Funnel, Stage
 from scotd.report.svg import BAR, GOOD, INK, MUTED, TARGET_COLOURS, WIDE, Plot, new_figure, plot, short, style
 from scotd.report.words import percent
 
+MANY = 24  # bars that can be read beside each other
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -49,6 +51,8 @@ def funnel_groups(funnel: Funnel) -> tuple[Group, ...]:
             for step, value in steps.items()
         )
         groups.append(Group(title=row.sampling, bars=bars))
+    # The seeds of a row are trained on the same chains: a long list is in the table alone.
+    shown = funnel.students if len(funnel.students) <= MANY else ()
     trained = tuple(
         Bar(
             label=student.student,
@@ -56,24 +60,28 @@ def funnel_groups(funnel: Funnel) -> tuple[Group, ...]:
             note=_share(student.trained, None),
             colour=TARGET_COLOURS[student.target],
         )
-        for student in funnel.students
+        for student in shown
     )
     return (*groups, Group(title="trained on, by student", bars=trained)) if trained else tuple(groups)
 
 
 def stage_groups(stages: Sequence[Stage], duration: Callable[[float], str]) -> tuple[Group, ...]:
-    """Return one bar for each stage with its seconds; `duration` writes seconds as words."""
-    bars = tuple(
-        Bar(
-            label=f"{stage.stage} {stage.name}".strip(),
-            value=stage.seconds,
-            note="not known" if stage.seconds is None else duration(stage.seconds),
-            colour=BAR,
-        )
-        for stage in stages
-        if not stage.skipped
-    )
-    return (Group(title="", bars=bars),) if bars else ()
+    """Return one bar for each stage with its seconds, of many students one for all that went through a stage together.
+
+    `duration` writes seconds as words.
+    """
+    done = [stage for stage in stages if not stage.skipped]
+    sums: dict[str, list[float | None]] = {}
+    for stage in done:
+        name = stage.stage if len(done) > MANY else f"{stage.stage} {stage.name}".strip()
+        sums.setdefault(name, []).append(stage.seconds)
+    bars = []
+    for name, seconds in sums.items():
+        known = [one for one in seconds if one is not None]
+        note = duration(sum(known)) if known else "not known"
+        times = f" ({len(seconds)} times)" if len(seconds) > 1 else ""
+        bars.append(Bar(label=name, value=sum(known) if known else None, note=note + times, colour=BAR))
+    return (Group(title="", bars=tuple(bars)),) if bars else ()
 
 
 def _share(value: int | None, whole: int | None) -> str:

@@ -11,7 +11,7 @@ from scotd.report.curves import Line, Panel, Point, curve_plot
 from scotd.report.data import Arm, SplitTable, Value
 from scotd.report.svg import INK, MUTED, PAPER, RULE, TARGET_COLOURS, WIDE, Plot, new_figure, plot, short, style
 from scotd.report.votes import VoteCurve, shown_votes
-from scotd.report.words import arm_name, axis_name, percent, questions, spelt
+from scotd.report.words import arm_name, axis_name, percent, questions, row_name, spelt
 
 ACCURACY = "Accuracy with intervals by student and split. The table below holds the same numbers."
 
@@ -21,7 +21,7 @@ def accuracy_plot(tables: Sequence[SplitTable], name: str = "accuracy") -> Plot 
     if not any(arm.mean is not None for table in tables for arm in table.arms):
         return None
     # Splits of different runs may have no lane in common: beside each other they would be mostly empty.
-    names = [{arm_name(arm.cell) for arm in table.arms} for table in tables]
+    names = [{_lane(arm) for arm in table.arms} for table in tables]
     beside = min(len(tables), 3) if all(names[0] & others for others in names) else 1
     return plot(lambda width: _accuracy(tables, width, beside if width == WIDE else 1), name, ACCURACY)
 
@@ -127,10 +127,8 @@ def vote_plot(curves: Sequence[tuple[str, Sequence[VoteCurve]]]) -> Plot | None:
 
 def _accuracy(tables: Sequence[SplitTable], width: float, columns: int) -> Any:
     """Draw a panel for each split. Panels side by side share their lines, so that students stand at one height."""
-    lines = [[(arm_name(arm.cell), arm.cell.decoding) for arm in table.arms] for table in tables]
-    if columns > 1:
-        lines = [list(dict.fromkeys(key for keys in lines for key in keys))] * len(tables)
-    several = len({decoding for keys in lines for _, decoding in keys}) > 1
+    lines = [_lanes([table]) for table in tables] if columns == 1 else [_lanes(tables)] * len(tables)
+    several = len({decoding for keys in lines for _, _, decoding in keys if decoding}) > 1
     lanes = [lines[start] for start in range(0, len(tables), columns)]
     heights = [56 + 19 * len(keys) for keys in lanes]
     figure = new_figure(width, sum(heights))
@@ -141,15 +139,15 @@ def _accuracy(tables: Sequence[SplitTable], width: float, columns: int) -> Any:
     for place, (axes, table, keys) in enumerate(zip(grid.flat, tables, lines, strict=False)):
         style(axes)
         for arm in table.arms:
-            _whisker(axes, keys.index((arm_name(arm.cell), arm.cell.decoding)), arm)
+            _whisker(axes, keys.index(_lane(arm)), arm)
         axes.set_xlim(0, 100)
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.xaxis.grid(color=RULE, linewidth=0.6)
-        names = [short(name, width, decoding if several else "") for name, decoding in keys]
+        names = [short(name or run, width, decoding if several else "") for run, name, decoding in keys]
         axes.set_yticks(range(len(keys)), names if place % columns == 0 else [""] * len(keys))
-        for text in axes.get_yticklabels():
-            text.set(color=INK, parse_math=False, fontsize=9)
+        for text, (_, name, _) in zip(axes.get_yticklabels(), keys, strict=True):
+            text.set(color=INK if name else MUTED, weight="normal" if name else "bold", parse_math=False, fontsize=9)
         sizes = {arm.n for arm in table.arms if arm.results}
         asked = f" · {questions(sizes.pop())}" if len(sizes) == 1 else ""
         axes.set_title(
@@ -159,6 +157,23 @@ def _accuracy(tables: Sequence[SplitTable], width: float, columns: int) -> Any:
             axes.axvline(100 * table.chance, color=INK, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
             axes.set_xlabel(f"dashed: guessing, {percent(table.chance)}", fontsize=8.5, color=MUTED, loc="left")
     return figure
+
+
+Lane = tuple[str, str, str]  # run, row, decoding; the last two are empty in the line that names a run
+
+
+def _lanes(tables: Sequence[SplitTable]) -> list[Lane]:
+    """The lines that panels share; with several runs those of each below its name."""
+    found: dict[str, dict[Lane, None]] = {}
+    for table in tables:
+        for arm in table.arms:
+            run = arm.cell.run
+            found.setdefault(run, {(run, "", ""): None} if run else {})[_lane(arm)] = None
+    return [lane for lanes in found.values() for lane in lanes]
+
+
+def _lane(arm: Arm) -> Lane:
+    return arm.cell.run, row_name(arm.cell), arm.cell.decoding
 
 
 def _whisker(axes: Any, y: int, arm: Arm) -> None:

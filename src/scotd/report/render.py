@@ -51,6 +51,7 @@ def html(report: Report) -> str:
         folded=len(report.runs) > 1 or (report.swept and len(rows) > MANY),
         comparisons=sum(row.comparison is not None for row in rows),
         arm_comparisons=sum(arm.against is not None for table in report.tables for arm in table.arms),
+        many=bars.MANY,
         shown_votes=shown_votes,
         accuracy_plot=plots.accuracy_plot(report.tables),
         axis_plots=plots.axis_plots(report.tables),

@@ -58,7 +58,7 @@ def short(text: str, width: float, beside: str = "") -> str:
 
     The name is cut first: what stands beside it tells apart labels that begin alike.
     """
-    limit = 30 if width == WIDE else 22
+    limit = 36 if width == WIDE else 24
     tail = f", {_cut(line(beside), limit // 2)}" if beside else ""
     return _cut(line(text), limit - len(tail)) + tail
 
