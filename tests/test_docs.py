@@ -21,6 +21,8 @@ from scotd.config import (
     FilterConfig,
     LoraConfig,
     PromptConfig,
+    PublishedConfig,
+    PublishedResult,
     QuestionsConfig,
     SamplingConfig,
     Section,
@@ -81,6 +83,8 @@ SECTIONS: dict[str, type[Section]] = {
     "training.lora": LoraConfig,
     "evaluation": EvaluationConfig,
     "evaluation.decodings.NAME": DecodingConfig,
+    "published": PublishedConfig,
+    "published.results": PublishedResult,
 }
 
 

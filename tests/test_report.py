@@ -1,247 +1,42 @@
 """The report: its numbers against hand counts, hostile texts against an HTML parser, half-done runs against tracebacks.
 
-`make_run` writes a small but complete run folder with a corpus; every text in it is made up here.
+The run folders are those of run_folders.py.
 """
 
 import json
-import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from html.parser import HTMLParser
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import (
+    EXPERIMENT,
+    LABELS,
+    Seen,
+    chains_of,
+    make_run,
+    prediction,
+    question,
+    three_way,
+    write_corpus,
+    write_json,
+    write_predictions,
+)
 
-from scotd.corpus import Corpus
 from scotd.errors import RunError
 from scotd.report import write_report
 from scotd.report.clean import clean
-from scotd.report.collect import collect, needed_surplus
+from scotd.report.collect import collect
 from scotd.report.data import Mark, Why
 from scotd.report.examples import CHAINS, EVALUATED, TRAINING
-from scotd.report.render import duration, html, markdown, summary
-from scotd.report.verdict import called, p_value
+from scotd.report.markdown import markdown
+from scotd.report.render import html
+from scotd.report.summary import summary
+from scotd.report.words import called, duration, p_value
 from scotd.stats import mcnemar_exact, wilson
-from scotd.types import Chain, Choice, Finish, Prompt, Question, SamplingParams, Target
-
-LABELS = ("pleased", "not pleased", "not said")
-ASPECTS = ("speed", "food", "price", "staff", "view")
-REMARKS = (
-    "The soup came cold, but nobody let us sit without a smile.",
-    "Forty minutes for a sandwich: they must have baked the bread first.",
-    "I would pay twice as much for that terrace.",
-    "Nothing to complain about at the desk; the bed is another story.",
-    "We laughed a lot with the waiter, and the bill made us stop.",
-)
-SAMPLED = SamplingParams(temperature=1.0, max_tokens=64, stop=("\n\n",))
-GREEDY = SamplingParams(temperature=0.0, max_tokens=64, stop=("\n\n",))
-TEACHER = "local:big-teacher"
-VOID = (
-    "area",
-    "base",
-    "br",
-    "col",
-    "embed",
-    "hr",
-    "img",
-    "input",
-    "link",
-    "meta",
-    "source",
-    "track",
-    "wbr",
-    "path",
-    "use",
-)
-EXPERIMENT: dict[str, Any] = {
-    "name": "first-light",
-    "questions": {"task": "feedback", "train": "train"},
-    "teacher": {"kind": "local", "model": "big-teacher"},
-    "sampling": {"chains_per_question": 8, "max_tokens": 64},
-    "student": "small-student-135m",
-    "students": {
-        "scotd": {"target": "scotd"},
-        "greedy-cot": {"target": "greedy-cot"},
-        "label-only": {"target": "label-only", "decodings": ["greedy"]},
-        "undistilled": {"target": "undistilled", "decodings": ["greedy"]},
-    },
-    "evaluation": {
-        "splits": ["test", "contrast", "unseen"],
-        "decodings": {"greedy": {}, "vote": {"votes": 5, "temperature": 0.7, "splits": ["test"]}},
-        "baseline": "label-only",
-    },
-}
-SKILL = {"scotd": 0.74, "greedy-cot": 0.66, "label-only": 0.56, "undistilled": 0.3}
-
-
-def question(split: str, number: int, **changes: Any) -> Question:
-    gold = LABELS[number % 3]
-    stem = f"{REMARKS[number % 5]} Was the guest pleased with the {ASPECTS[(number + number // 5) % 5]}?"
-    made = Question(
-        id=f"{split}-{number}",
-        task="feedback",
-        split=split,
-        stem=stem,
-        choices=tuple(Choice(label=label, text=label) for label in LABELS),
-        gold=gold,
-        pair=f"test-{number}" if split == "contrast" else None,
-    )
-    return replace(made, **changes)
-
-
-def rationale(asked: Question, answer: str) -> str:
-    aspect = asked.stem.rpartition(" ")[2].rstrip("?")
-    reasons = {
-        "pleased": f"The guest speaks well of the {aspect}.",
-        "not pleased": f"The remark about the {aspect} is ironic, so it is a complaint.",
-        "not said": f"The guest talks about something else, and says nothing about the {aspect}.",
-    }
-    return f" {reasons.get(answer, 'So be it.')} So the answer is {answer}."
-
-
-def prediction(asked: Question, answers: list[str | None], decoding: str) -> dict[str, Any]:
-    """A row of a predictions file; the answer is that of most chains, the first in the alphabet among the tied."""
-    tally: dict[str, int] = {}
-    for answer in answers:
-        if answer is not None:
-            tally[answer] = tally.get(answer, 0) + 1
-    best = [label for label in sorted(tally) if tally[label] == max(tally.values())]
-    final = best[0] if best else None
-    return {
-        "question_key": asked.key,
-        "gold": asked.gold,
-        "answer": final,
-        "reason": None if final is not None else "cut off",
-        "correct": asked.gold is not None and final == asked.gold,
-        "tally": tally,
-        "tied": len(best) > 1,
-        "decoding": decoding,
-        "chains": [
-            {
-                "text": rationale(asked, answer) if answer is not None else " The guest speaks of the",
-                "finish": "stop" if answer is not None else "length",
-                "n_tokens": 20,
-                "mean_logprob": -0.5,
-                "answer": answer,
-            }
-            for answer in answers
-        ],
-    }
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def write_predictions(folder: Path, student: str, split: str, decoding: str, rows: list[dict[str, Any]]) -> None:
-    path = folder / "predictions" / f"{student}.{split}.{decoding}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def chains_of(asked: Question, texts: list[str], sampling: SamplingParams = SAMPLED) -> list[Chain]:
-    return [
-        Chain(
-            question_key=asked.key,
-            prompt_id=Prompt(text="a prompt").id,
-            teacher=TEACHER,
-            sampling=sampling,
-            index=index,
-            text=text,
-            finish=Finish.STOP,
-            n_tokens=20,
-        )
-        for index, text in enumerate(texts)
-    ]
-
-
-def write_corpus(path: Path, questions: list[Question], chains: list[Chain]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with Corpus.open(path) as corpus:
-        corpus.add_questions(questions)
-        corpus.add_prompts([Prompt(text="a prompt")])
-        corpus.add_chains(chains)
-
-
-def make_run(folder: Path, *, n: int = 60, experiment: Mapping[str, Any] = EXPERIMENT) -> Path:
-    """Write a whole run of four students on three splits of `n` questions, with a corpus in the folder."""
-    dice = random.Random(7)
-    write_json(folder / "experiment.json", {**experiment, "corpus": str(folder / "corpus.sqlite")})
-    train = [question("train", number) for number in range(40)]
-    evaluated = {split: [question(split, number) for number in range(n)] for split in ("test", "contrast", "unseen")}
-
-    def answer(asked: Question, skill: float) -> str | None:
-        if dice.random() < 0.05:
-            return None
-        return asked.gold if dice.random() < skill else dice.choice(LABELS)
-
-    chains = []
-    for asked in train:
-        drawn = [answer(asked, 0.5) for _ in range(8)]
-        chains += chains_of(asked, [rationale(asked, a) if a else " The guest speaks of the" for a in drawn])
-        chains += chains_of(asked, [rationale(asked, answer(asked, 0.7) or "pleased")], GREEDY)
-    write_corpus(folder / "corpus.sqlite", [*train, *(q for split in evaluated.values() for q in split)], chains)
-    for split, questions in evaluated.items():
-        for student, skill in SKILL.items():
-            lower = skill - (0.1 if split == "contrast" else 0)
-            rows = [prediction(asked, [answer(asked, lower)], "greedy") for asked in questions]
-            write_predictions(folder, student, split, "greedy", rows)
-    for student in ("scotd", "greedy-cot"):
-        rows = [prediction(q, [answer(q, SKILL[student]) for _ in range(5)], "vote") for q in evaluated["test"]]
-        write_predictions(folder, student, "test", "vote", rows)
-    write_facts(folder)
-    return folder
-
-
-def write_facts(folder: Path) -> None:
-    """Write the counts of a run: funnel, selections, stages, versions."""
-    sampled = {"sampling": "temperature 1, N=8", "asked": 320, "received": 318, "parsed": 301, "correct": 205}
-    greedy = {"sampling": "greedy, N=1", "asked": 40, "received": 40, "parsed": 39, "correct": 31}
-    write_json(
-        folder / "funnel.json",
-        {
-            "teacher": {"name": TEACHER},
-            "rows": [
-                {**sampled, "finish": {"stop": 306, "length": 12}},
-                {**greedy, "finish": {"stop": 40}},
-            ],
-            "trained": {"scotd": 205, "greedy-cot": 31, "label-only": 40},
-        },
-    )
-    dropped = {"wrong": 96, "unparsed: cut off": 12, "unparsed: no answer given": 5}
-    write_json(
-        folder / "selections" / "scotd.json", {"name": "correct", "kept": 205, "dropped": dropped, "questions": 39}
-    )
-    write_json(
-        folder / "selections" / "greedy-cot.json",
-        {"name": "correct", "kept": 31, "dropped": {"wrong": 8, "unparsed: cut off": 1}, "questions": 31},
-    )
-    stages = [
-        ("sample", "", 96.4, 6800, {"asked": 32, "received": 32}, False),
-        ("select", "scotd", 0.3, None, {"kept": 205}, False),
-        ("train", "scotd", 143.0, 61000, {"steps": 48}, False),
-        ("train", "greedy-cot", 38.2, 9200, {"steps": 9}, False),
-        ("train", "label-only", 21.7, 8100, {"steps": 9}, True),
-        ("evaluate", "scotd", 88.0, 9600, {}, False),
-        ("evaluate", "label-only", 9.1, 900, {}, False),
-    ]
-    names = ("stage", "name", "seconds", "tokens", "counts", "skipped")
-    write_json(folder / "stages.json", [dict(zip(names, stage, strict=True)) for stage in stages])
-    write_json(
-        folder / "run.json",
-        {
-            "scotd": "0.1.0",
-            "versions": {"python": "3.11.9", "torch": "2.8.0"},
-            "git": {"commit": "0123abcd", "dirty": False},
-            "seeds": {"sampling": 0, "training": 0},
-            "machine": {"cores": 2, "memory_gib": 24},
-            "started": "2025-01-01T10:00:00",
-            "finished": "2025-01-01T10:09:30",
-        },
-    )
+from scotd.types import Choice, Target
 
 
 @pytest.fixture(scope="module")
@@ -251,69 +46,7 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@dataclass
-class Seen:
-    """What an HTML parser saw of a page."""
-
-    tags: list[str]
-    attributes: list[tuple[str, str, str | None]]
-    text: str
-    unbalanced: list[str]
-
-    @classmethod
-    def of(cls, page: str) -> "Seen":
-        reader = _Reader()
-        reader.feed(page)
-        reader.close()
-        return cls(reader.tags, reader.attributes, "".join(reader.pieces), reader.unbalanced + reader.stack)
-
-
-class _Reader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.pieces: list[str] = []
-        self.stack: list[str] = []
-        self.unbalanced: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        if self.stack and self.stack[-1] == tag:
-            self.stack.pop()
-        else:
-            self.unbalanced.append(f"/{tag}")
-
-    def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
-
-
 # -- numbers
-
-
-def three_way(folder: Path, outcomes: Mapping[str, Sequence[str | None]], **evaluation: Any) -> Path:
-    """Write a run of one split whose golds are all "pleased"; `outcomes` gives each student's answers."""
-    students = {name: {"target": name} for name in outcomes}
-    settings = {"splits": ["test"], "baseline": None, **evaluation}
-    write_json(folder / "experiment.json", {**EXPERIMENT, "students": students, "evaluation": settings})
-    for name, given in outcomes.items():
-        rows = [
-            prediction(question("test", number, gold="pleased"), [answer], "greedy")
-            for number, answer in enumerate(given)
-        ]
-        write_predictions(folder, name, "test", "greedy", rows)
-    return folder
 
 
 def test_numbers_are_the_hand_counts(tmp_path: Path) -> None:
@@ -389,17 +122,6 @@ def test_unlabelled_questions_are_in_no_rate(tmp_path: Path) -> None:
     assert "no gold labels" in write_report(folder).read_text()
 
 
-@pytest.mark.parametrize("discordant", range(0, 40))
-def test_needed_surplus_is_the_smallest(discordant: int) -> None:
-    clear = [
-        surplus
-        for surplus in range(discordant % 2, discordant + 1, 2)
-        if mcnemar_exact((discordant + surplus) // 2, (discordant - surplus) // 2) < 0.05
-    ]
-    assert needed_surplus(discordant, 0.05) == (min(clear) if clear else None)
-    assert bool(clear) == (discordant >= 6)
-
-
 # -- what it says
 
 
@@ -467,7 +189,7 @@ def test_words() -> None:
 
 
 def test_shown_questions_are_those_of_disagreement_first(full_run: Path) -> None:
-    shown = collect(full_run).examples
+    shown = collect(full_run).runs[0].examples
     assert len(shown.evaluated) == EVALUATED and len(shown.training) == TRAINING
     assert {example.why for example in shown.evaluated} == {Why.DISAGREE}
     assert [example.split for example in shown.evaluated[:6]] == ["test", "contrast", "unseen"] * 2
@@ -481,7 +203,7 @@ def test_all_wrong_comes_before_all_right(tmp_path: Path) -> None:
     right, wrong = "pleased", "not said"
     folder = three_way(tmp_path, {"scotd": [right, wrong, right, wrong], "label-only": [right, wrong, wrong, wrong]})
     write_corpus(folder / "corpus.sqlite", [question("test", n, gold="pleased") for n in range(4)], [])
-    shown = collect(folder).examples
+    shown = collect(folder).runs[0].examples
     whys = [example.why for example in shown.evaluated]
     assert whys == [Why.DISAGREE, Why.ALL_WRONG, Why.ALL_WRONG, Why.ALL_RIGHT]
     assert shown.training == ()
@@ -492,7 +214,7 @@ def test_teachers_chains_stand_beside_the_answers_where_there_are_any(tmp_path: 
     asked = [question("test", number, gold="pleased") for number in range(2)]
     texts = [" It is praise. So the answer is pleased.", " Silence. So the answer is not said.", " Well", ""]
     write_corpus(folder / "corpus.sqlite", asked, chains_of(asked[0], texts * 3))
-    shown = collect(folder).examples
+    shown = collect(folder).runs[0].examples
     (group,) = next(example for example in shown.evaluated if example.key == asked[0].key).teacher
     assert group.marks == {Mark.RIGHT: 3, Mark.WRONG: 3, Mark.UNPARSED: 6}
     assert len(group.chains) == CHAINS and group.hidden == 12 - CHAINS
@@ -553,7 +275,7 @@ def renamed(value: Any) -> Any:
         return tuple(renamed(inner) for inner in value)
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    names = {"student", "split", "decoding", "baseline", "name"}
+    names = {"student", "row", "run", "split", "decoding", "baseline", "name"}
     return replace(
         value,
         **{
@@ -588,8 +310,8 @@ def test_nothing_that_others_wrote_acts_on_the_page(tmp_path: Path, full_run: Pa
 def test_markdown_of_nasty_names_stays_a_table(tmp_path: Path) -> None:
     table = markdown(renamed(collect(nasty_run(tmp_path))))
     rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert len(rows) == 4
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {14}
+    pipes = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    assert pipes == [14] * 4 + [8] * 4, "accuracy, and the question that is a minimal change of itself"
     assert not re.search(r"(?<!\\)<", table)
 
 
@@ -632,7 +354,7 @@ def test_page_is_self_contained(full_run: Path) -> None:
 def test_plots_take_their_colours_from_the_page(full_run: Path) -> None:
     page = (full_run / "report.html").read_text(encoding="utf-8")
     plots = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(plots) == 6, "accuracy, funnel, time; each for wide and narrow screens"
+    assert len(plots) == 8, "accuracy, votes, funnel, time; each for wide and narrow screens"
     for plot in plots:
         colours = set(re.findall(r"(?:fill|stroke): (#\w+)", plot))
         assert colours == set(), f"a fixed colour is unreadable in light or in dark: {colours}"
@@ -640,7 +362,7 @@ def test_plots_take_their_colours_from_the_page(full_run: Path) -> None:
     style = page[page.index("<style>") : page.index("</style>")]
     for variable in set(re.findall(r"var\((--[a-z-]+)\)", "".join(plots))):
         assert style.count(f"{variable}:") >= 2, f"{variable} needs a light and a dark colour"
-    assert "dashed: guessing" in plots[0] and "81.7" not in plots[2]
+    assert "dashed: guessing" in plots[0] and "81.7" not in plots[4]
 
 
 def test_the_same_folder_gives_the_same_bytes(full_run: Path) -> None:
@@ -739,7 +461,7 @@ def test_bad_rows_of_predictions_are_counted(tmp_path: Path) -> None:
 
 def test_a_moved_run_folder_finds_its_corpus(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "here", n=6)
-    assert collect(folder.rename(tmp_path / "there")).examples.training
+    assert collect(folder.rename(tmp_path / "there")).runs[0].examples.training
 
 
 def test_a_corpus_that_is_none_is_a_note(tmp_path: Path) -> None:
@@ -748,7 +470,7 @@ def test_a_corpus_that_is_none_is_a_note(tmp_path: Path) -> None:
     (folder / "corpus.sqlite").write_text("not a database" * 100)
     report = collect(folder)
     assert any("Questions and teacher's chains are not shown" in note for note in report.notes)
-    assert report.examples.evaluated == () and report.tables[0].rows[0].result is not None
+    assert report.runs[0].examples.evaluated == () and report.tables[0].rows[0].result is not None
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_the_baseline_is_the_cell_at_the_same_place(tmp_path: Path) -> None:
     assert found.baseline_of("scotd-0_5-30-seed1") == "labels-0_5-seed1"
     assert found.baseline_of("labels-0_5-seed1") is None
     assert found.baseline_of("base") is None  # four cells of the baseline could be meant
+    assert len(found.baselines_of("base")) == 4
 
 
 def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path) -> None:
@@ -112,3 +113,17 @@ def test_a_scale_replaces_settings_and_stands_apart(tmp_path: Path) -> None:
 def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, students: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         loaded(tmp_path, students)
+
+
+def test_published_results_name_rows_and_decodings_of_the_file(tmp_path: Path) -> None:
+    students = {"scotd": {"target": "scotd", "sweep": {"chains_per_question": [1, 5]}}}
+    entry = {"what": "SCoTD", "where": "Table 2b", "row": "scotd", "value": 67.0}
+    found = loaded(tmp_path, students, published={"results": [entry], "differences": ["A smaller student."]})
+    assert found.published.results[0].split == "test" and found.published.results[0].at == {}
+    for wrong, said in (
+        ({"row": "scotd-1"}, r"item 1, names no row of students: 'scotd-1'.*Did you mean 'scotd'"),
+        ({"decoding": "gredy"}, "names no decoding: 'gredy'.*Did you mean 'greedy'"),
+        ({"value": 167}, "value"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            loaded(tmp_path, students, published={"results": [{**entry, **wrong}]})

@@ -1,11 +1,13 @@
 """A vote ignores order, lets unparsed chains abstain, and breaks ties without favour."""
 
 from collections import Counter
+from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scotd.vote import Vote, vote
+from scotd.vote import Vote, vote, win_rates
 
 ANSWERS = st.lists(st.one_of(st.none(), st.sampled_from(["A", "B", "C", "not said", "ü"])), max_size=30)
 
@@ -59,3 +61,22 @@ def test_the_tie_rule_is_for_ever() -> None:
 
 
 PINNED = ["A", "B", "B", "B", "B", "B"]
+
+
+@given(answers=st.lists(st.sampled_from([None, "A", "B", "C"]), max_size=8), number=st.integers(0, 5))
+def test_win_rates_are_those_of_all_subsets(answers: list[str | None], number: int) -> None:
+    key = f"t/{number}"  # ties go another way with another question
+    for label in ("A", "B"):
+        rates = win_rates(answers, label, key)
+        assert len(rates) == len(answers)
+        for size, rate in enumerate(rates, start=1):
+            votes = [vote(subset, key).answer for subset in combinations(answers, size)]
+            assert rate == pytest.approx(votes.count(label) / len(votes))
+
+
+def test_win_rates_of_many_chains() -> None:
+    answers = ["A"] * 16 + ["B"] * 10 + [None] * 4
+    rates = win_rates(answers, "A", "t/1")
+    assert rates[0] == pytest.approx(16 / 30) and rates[-1] == 1.0 == float(vote(answers, "t/1").answer == "A")
+    assert rates[0] < rates[4] < rates[20] < 1
+    assert win_rates([], "A", "t/1") == () and win_rates([None, None], "A", "t/1") == (0.0, 0.0)

@@ -279,6 +279,30 @@ class EvaluationConfig(Section):
     seed: Whole = 0
 
 
+class PublishedResult(Section):
+    """One published accuracy, and the row of this file that it is set beside.
+
+    `what` and `where` say what it is and where it stands ("Table 2b"), `value` is in percent. `at` and `decoding` name
+    the place of a swept row and a way of answering; without them every one of the row is set beside it.
+    """
+
+    what: str
+    where: str
+    row: str
+    value: Annotated[float, Field(ge=0, le=100)]
+    split: str = "test"
+    at: dict[str, Any] = Field(default_factory=dict)
+    decoding: str | None = None
+    note: str | None = None
+
+
+class PublishedConfig(Section):
+    """What others published, for the report to set our numbers beside; `differences` in set-up are sentences."""
+
+    results: tuple[PublishedResult, ...] = ()
+    differences: tuple[str, ...] = ()
+
+
 class Experiment(Section):
     """The whole file."""
 
@@ -296,6 +320,7 @@ class Experiment(Section):
     seeds: tuple[Whole, ...] = ()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    published: PublishedConfig = PublishedConfig()
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
     scale: str | None = None
 
@@ -305,7 +330,7 @@ class Experiment(Section):
             for name in names:
                 check_plain(name, kind)
         baseline = self.evaluation.baseline
-        rows = {student.row or name for name, student in self.students.items()}
+        rows = self.rows()
         if baseline is not None and baseline not in rows:
             raise ValueError(f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, rows)}")
         for name, student in self.students.items():
@@ -337,17 +362,38 @@ class Experiment(Section):
                     raise ValueError(f"students.{name}.decodings names no decoding: '{decoding}'.{known}")
         return self
 
+    @model_validator(mode="after")
+    def _published_names_resolve(self) -> "Experiment":
+        rows = self.rows()
+        for number, result in enumerate(self.published.results, start=1):
+            if result.row not in rows:
+                known = did_you_mean(result.row, rows)
+                raise ValueError(f"published.results, item {number}, names no row of students: '{result.row}'.{known}")
+            if result.decoding not in (None, *self.evaluation.decodings):
+                known = did_you_mean(str(result.decoding), self.evaluation.decodings)
+                raise ValueError(f"published.results, item {number}, names no decoding: '{result.decoding}'.{known}")
+        return self
+
+    def rows(self) -> set[str]:
+        """Names of the rows of `students`: those of the students, with a sweep's once."""
+        return {student.row or name for name, student in self.students.items()}
+
     def baseline_of(self, student: str) -> str | None:
         """The student that another is tested against: of the baseline's cells the one at the same place on every axis
         that both have. None for the baseline's own cells, and where no cell or more than one stands there."""
+        fitting = self.baselines_of(student)
+        return fitting[0] if len(fitting) == 1 else None
+
+    def baselines_of(self, student: str) -> tuple[str, ...]:
+        """All of the baseline's cells at the same place on every axis that both have: several for a student without a
+        seed, where the baseline has seeds. Empty for the baseline's own cells."""
         here = self.students[student].at
         cells = {name: one for name, one in self.students.items() if (one.row or name) == self.evaluation.baseline}
         if student in cells:
-            return None
-        fitting = [
+            return ()
+        return tuple(
             name for name, one in cells.items() if all(here.get(axis, value) == value for axis, value in one.at.items())
-        ]
-        return fitting[0] if len(fitting) == 1 else None
+        )
 
     def training_of(self, student: str) -> TrainingConfig:
         """Training settings of one student: the experiment's with the student's own on top."""

@@ -91,14 +91,20 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scal
     click.echo(f"Corpus: {settings.corpus}")
 
 
-@click.command(short_help="Write the HTML report of run folders.")
+@click.command(short_help="Write the HTML report of one run folder or several.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-def report(folders: tuple[Path, ...]) -> None:
-    """Write the HTML report of finished or half-finished run FOLDERS."""
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for report.html, results.md, summary.json. Default: the run folder; for several, `report` beside the "
+    "first of them.",
+)
+def report(folders: tuple[Path, ...], out: Path | None) -> None:
+    """Write the HTML report of a finished or half-finished run folder; of several FOLDERS one page about all of them,
+    side by side."""
     from scotd.report import write_report
 
-    for folder in folders:
-        click.echo(f"Report: {write_report(folder)}")
+    click.echo(f"Report: {write_report(*folders, out=out)}")
 
 
 def _warn_of_placeholders(settings: "Experiment") -> None:

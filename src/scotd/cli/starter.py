@@ -147,6 +147,7 @@ evaluation:
   # confidence: @evaluation.confidence ## of the intervals
   # seed: @evaluation.seed
 
+# published: {{}} ## results of others, for the report to set these beside: docs/configuration.md
 # scales: {{}} ## for --scale NAME, for instance {{small: {{sampling.chains_per_question: 4}}}}
 """
 

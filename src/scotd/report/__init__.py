@@ -1,14 +1,23 @@
-"""A run folder as one page that can be read, sent and printed: `report.html`, with its table in two plain forms.
+"""Run folders as one page that can be read, sent and printed: `report.html`, with its tables in two plain forms.
 
 path = write_report(Path("runs/quickstart"))
+path = write_report(Path("runs/first"), Path("runs/second"), out=Path("runs/both"))
 
-read.py      the folder's files, half done or not
-collect.py   run folder -> Report, every number
-examples.py  which questions are shown
-verdict.py   what came out and what it can show, in sentences
-plots.py     inline SVG
-render.py    Report -> HTML, Markdown, JSON; everything escaped
-data.py      the values that pass between them
+read.py       a folder's files, half done or not
+load.py       run folder -> its cells, answers and parts of the page
+tables.py     every cell, and every arm over its seeds
+votes.py      accuracy with fewer votes
+contrast.py   consistency on contrast sets
+between.py    runs beside each other
+published.py  published numbers beside ours
+examples.py   which questions are shown
+verdict.py    what came out and what it can show, in sentences
+collect.py    run folders -> Report
+svg.py        inline SVG; plots.py accuracy, curves.py lines, bars.py counts
+render.py     Report -> HTML; everything escaped
+markdown.py   Report -> Markdown
+summary.py    Report -> JSON
+data.py       the values that pass between them; words.py how they are spelt
 """
 
 from pathlib import Path
@@ -18,27 +27,36 @@ from scotd.errors import RunError
 __all__ = ["write_report"]
 
 
-def write_report(run_folder: Path) -> Path:
-    """Write report.html, results.md and summary.json into a run folder and return the path of the page.
+def write_report(*folders: Path, out: Path | None = None) -> Path:
+    """Write report.html, results.md and summary.json about one run folder or several, and return the page's path.
 
-    The same folder gives the same bytes. What a stopped run has not reached is shown as not yet there. Raises RunError
-    where the folder is no run folder or cannot be written.
+    They go into the folder `out`: where it is not given into the run folder itself, or, for several, into a folder
+    `report` beside the first. The same folders give the same bytes. What a stopped run has not reached is shown as not
+    yet there. Raises RunError where one is no run folder, or the files cannot be written, or would stand in another
+    run's folder.
     """
     # Here, not above: `scotd --help` imports this package's name and must not wait for Jinja2 and matplotlib.
-    from scotd.report import render
     from scotd.report.collect import collect
+    from scotd.report.markdown import markdown
+    from scotd.report.render import html
+    from scotd.report.summary import summary
 
-    report = collect(run_folder)
-    page = run_folder / "report.html"
+    if out is None:
+        out = folders[0] if len(folders) == 1 else folders[0].resolve().parent / "report"
+    if (out / "experiment.json").exists() and [out.resolve()] != [folder.resolve() for folder in folders]:
+        raise RunError(f"{out} is a run folder, whose own report would be written over: give another one with --out.")
+    report = collect(*folders)
+    page = out / "report.html"
     texts = {
-        run_folder / "results.md": render.markdown(report),
-        run_folder / "summary.json": render.summary(report),
-        page: render.html(report),
+        out / "results.md": markdown(report),
+        out / "summary.json": summary(report),
+        page: html(report),
     }
     for path, text in texts.items():
         # Written beside and moved, so that a reader never opens half a page.
         part = path.with_name(f"{path.name}.part")
         try:
+            out.mkdir(parents=True, exist_ok=True)
             part.write_text(text, encoding="utf-8", newline="\n")
             part.replace(path)
         except OSError as error:

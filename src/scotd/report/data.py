@@ -1,15 +1,19 @@
-"""What a report shows, as plain values: `collect.py` fills them, `render.py` and `plots.py` draw them.
+"""What students answered, and the numbers made of it, as plain values.
 
-    run folder -> collect -> Report -> render -> report.html, results.md, summary.json
-
-Texts are raw here, just as a model or a user wrote them; making them harmless is the business of `render.py` alone.
+A *cell* is one student on one split, decoded one way; an *arm* is a row of the experiment at one place on its axes, on
+one split, decoded one way: one cell for every seed. Texts are raw here, just as a model or a user wrote them; making
+them harmless is the business of `render.py`, `markdown.py` and `summary.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scotd.stats import Interval
-from scotd.types import Choice, Target
+from scotd.stats import Difference, Interval
+from scotd.types import Target
+
+Value = str | int | float | bool | None
+Place = tuple[tuple[str, Value], ...]  # the value on each axis of a sweep, seeds aside
 
 
 class Mark(StrEnum):
@@ -68,13 +72,31 @@ def mark(answer: str | None, gold: str | None) -> Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Which answers a row of the accuracy table is about."""
+    """Which answers a row of the accuracy table is about.
+
+    `row` and `place` say where in the experiment file the student stands, `seed` is None for one that was not swept
+    over seeds, `run` is empty where the report is about one run only. `baseline`: its row is what others are tested
+    against.
+    """
 
     student: str
     target: Target
     split: str
     decoding: str
     votes: int
+    row: str
+    place: Place = ()
+    seed: Value = None
+    run: str = ""
+    baseline: bool = False
+
+    @property
+    def arm(self) -> tuple[object, ...]:
+        """What it has in common with the cells that differ from it in their seed alone."""
+        return self.run, self.row, self.place, self.split, self.decoding
+
+
+Predictions = Mapping[Cell, Mapping[str, Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +160,84 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Against:
+    """An arm less another on the same questions: `pairs` labelled ones that every seed of both answered.
+
+    Seeds are paired where both have them; `seeds` counts the pairs. An arm of one student without a seed is set
+    against each seed of the other.
+    """
+
+    other: Cell
+    seeds: int
+    pairs: int
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A row of the experiment at one place, on one split, decoded one way, over its seeds.
+
+    `rows` holds a line of the accuracy table for each seed, those not yet there too. `mean` is the mean over the
+    seeds of the accuracy on the `n` labelled questions that all of them answered; its `interval` is Wilson's where
+    there is one seed, otherwise the bootstrap's over questions and seeds. Both are None where there is nothing.
+    """
+
+    rows: tuple[Row, ...]
+    n: int
+    mean: float | None
+    interval: Interval | None
+    against: Against | None
+
+    @property
+    def cell(self) -> Cell:
+        """Its first cell: row, place, target and decoding are those of all."""
+        return self.rows[0].cell
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        return tuple(row.result for row in self.rows if row.result is not None)
+
+    @property
+    def accuracies(self) -> tuple[tuple[Value, float | None], ...]:
+        """Each seed with its accuracy, None where it is not yet there or has no labels."""
+        return tuple((row.cell.seed, None if row.result is None else row.result.accuracy) for row in self.rows)
+
+    @property
+    def unparsed(self) -> float | None:
+        """Mean share of answers outside of the choices, or without an answer at all."""
+        return _mean([one.unparsed / one.answered for one in self.results if one.answered])
+
+    @property
+    def chains_unparsed(self) -> float | None:
+        """Mean share of such chains where answers are votes; None for single chains."""
+        return _mean([one.chains_unparsed / one.chains for one in self.results if one.chains > one.answered])
+
+    @property
+    def tokens(self) -> float | None:
+        """Mean number of new tokens a question."""
+        return _mean([one.tokens for one in self.results if one.tokens is not None])
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitTable:
-    """The rows of one split. `chance` is 1 / choices where every question has as many choices, otherwise None."""
+    """The rows of one split. `chance` is 1 / choices where every question has as many choices, otherwise None.
+
+    `split` is its name on the page, which holds the task too where runs of several tasks stand side by side.
+    """
 
     split: str
     chance: float | None
     rows: tuple[Row, ...]
+    arms: tuple[Arm, ...]
+
+    @property
+    def swept(self) -> bool:
+        """Whether the arms say something that the single rows do not."""
+        return any(arm.cell.seed is not None or arm.cell.place for arm in self.arms)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,92 +284,3 @@ class Stage:
     tokens: int | None
     counts: dict[str, str]
     skipped: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownChain:
-    """A chain as shown: at most a set number of characters, `hidden` more exist."""
-
-    label: str
-    text: str
-    hidden: int
-    mark: Mark
-    answer: str | None
-    reason: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentAnswer:
-    """What one student answered to a shown question."""
-
-    student: str
-    target: Target
-    decoding: str
-    mark: Mark
-    answer: str | None
-    reason: str | None
-    tally: dict[str, int]
-    tied: bool
-    chains: tuple[ShownChain, ...]
-    hidden: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TeacherChains:
-    """The teacher's chains for a shown question that were drawn in one way; the marks count all, shown or not."""
-
-    teacher: str
-    sampling: str
-    marks: dict[Mark, int]
-    chains: tuple[ShownChain, ...]
-    hidden: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One shown question with everything that was written about it."""
-
-    key: str
-    split: str
-    stem: str
-    choices: tuple[Choice, ...]
-    has_label_set: bool
-    gold: str | None
-    pair: str | None
-    why: Why
-    answers: tuple[StudentAnswer, ...]
-    teacher: tuple[TeacherChains, ...]
-
-    @property
-    def teacher_marks(self) -> dict[Mark, int]:
-        """How many of the teacher's chains, however drawn, are right, wrong, unparsed."""
-        sums = {kind: sum(group.marks.get(kind, 0) for group in self.teacher) for kind in Mark}
-        return {kind: n for kind, n in sums.items() if n}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examples:
-    """The shown questions and, in a sentence each, how they were chosen. `evaluated` may hold teacher's chains too."""
-
-    evaluated: tuple[Example, ...]
-    training: tuple[Example, ...]
-    how: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Everything on the page, from top to bottom."""
-
-    name: str
-    subtitle: tuple[tuple[str, str], ...]
-    verdict: tuple[str, ...]
-    limits: tuple[str, ...]
-    baseline: str | None
-    confidence: float
-    tables: tuple[SplitTable, ...]
-    funnel: Funnel
-    stages: tuple[Stage, ...]
-    examples: Examples
-    configuration: str
-    facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]

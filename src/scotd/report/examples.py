@@ -7,26 +7,16 @@ digest(key), which favours no kind of question.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain as concatenate
 from itertools import groupby, zip_longest
 
 from scotd import answers
 from scotd.config import Experiment
 from scotd.corpus import Corpus
-from scotd.report.data import (
-    Answer,
-    Cell,
-    Example,
-    Examples,
-    Mark,
-    ShownChain,
-    StudentAnswer,
-    TeacherChains,
-    Why,
-    mark,
-)
-from scotd.report.verdict import questions as counted
-from scotd.types import Chain, Parsed, Question, SamplingParams, Target, digest
+from scotd.report.data import Answer, Cell, Mark, Predictions, Why, mark
+from scotd.report.words import questions as counted
+from scotd.types import Chain, Choice, Parsed, Question, SamplingParams, Target, digest
 
 EVALUATED = 14  # with TRAINING: 20 questions at most
 TRAINING = 6
@@ -35,13 +25,89 @@ CHAINS = 8  # shown of one way of drawing
 VOTES = 5  # shown of one vote
 CHARACTERS = 1500  # shown of one chain
 
-Predictions = Mapping[Cell, Mapping[str, Answer]]
+
+@dataclass(frozen=True, kw_only=True)
+class ShownChain:
+    """A chain as shown: at most a set number of characters, `hidden` more exist."""
+
+    label: str
+    text: str
+    hidden: int
+    mark: Mark
+    answer: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentAnswer:
+    """What one student answered to a shown question."""
+
+    student: str
+    target: Target
+    decoding: str
+    mark: Mark
+    answer: str | None
+    reason: str | None
+    tally: dict[str, int]
+    tied: bool
+    chains: tuple[ShownChain, ...]
+    hidden: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherChains:
+    """The teacher's chains for a shown question that were drawn in one way; the marks count all, shown or not."""
+
+    teacher: str
+    sampling: str
+    marks: dict[Mark, int]
+    chains: tuple[ShownChain, ...]
+    hidden: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One shown question with everything that was written about it."""
+
+    key: str
+    split: str
+    stem: str
+    choices: tuple[Choice, ...]
+    has_label_set: bool
+    gold: str | None
+    pair: str | None
+    why: Why
+    answers: tuple[StudentAnswer, ...]
+    teacher: tuple[TeacherChains, ...]
+
+    @property
+    def teacher_marks(self) -> dict[Mark, int]:
+        """How many of the teacher's chains, however drawn, are right, wrong, unparsed."""
+        sums = {kind: sum(group.marks.get(kind, 0) for group in self.teacher) for kind in Mark}
+        return {kind: n for kind, n in sums.items() if n}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The shown questions and, in a sentence each, how they were chosen. `evaluated` may hold teacher's chains too."""
+
+    evaluated: tuple[Example, ...]
+    training: tuple[Example, ...]
+    how: tuple[str, ...]
 
 
 def choose(
     experiment: Experiment, predictions: Predictions, questions: Mapping[str, Question], corpus: Corpus | None
 ) -> Examples:
-    """Pick the shown questions. Where the corpus has chains for none of them, add training questions with theirs."""
+    """Pick the shown questions. Where the corpus has chains for none of them, add training questions with theirs.
+
+    Of students that differ in their seed only, the first one's answers are shown.
+    """
+    first: dict[tuple[object, ...], Cell] = {}
+    for cell in predictions:
+        first.setdefault(cell.arm, cell)
+    several = len(predictions) > len(first)
+    predictions = {cell: predictions[cell] for cell in first.values()}
     picked = _evaluated(predictions, questions)
     chains = {} if corpus is None else _chains(corpus, [key for key, _ in picked])
     evaluated = tuple(_example(questions[key], why, predictions, chains.get(key, [])) for key, why in picked)
@@ -52,6 +118,8 @@ def choose(
             "trained students' answers differ, so this is not a picture of how often they are right; the splits take "
             "turns, and the order within a split is that of a hash of the question's name."
         )
+        if several:
+            how.append("Of students that differ in their seed only, the answers of the first are shown.")
     training: tuple[Example, ...] = ()
     if corpus is not None and not chains:
         if evaluated:

@@ -1,190 +1,157 @@
-"""The report's plots as inline SVG: drawn by matplotlib, coloured by the page's style sheet, the same bytes every time.
+"""Plots of accuracy: every arm with its interval, and curves along an axis of a sweep or along the number of votes.
 
-matplotlib draws with placeholder colours; in the result these become CSS variables, so that one drawing serves light
-and dark pages. Text stays text (system fonts, selectable). Every plot is drawn twice, for wide and for narrow screens,
-because a scaled-down plot cannot be read on a telephone. Every name goes through `_short`, which makes it harmless;
-matplotlib escapes it.
+The numbers are those of the tables: nothing is smoothed, and lines only join what was measured.
 """
 
-import re
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import replace
 from typing import Any
 
-from markupsafe import Markup, escape
+from scotd.report.curves import Line, Panel, Point, curve_plot
+from scotd.report.data import Arm, SplitTable, Value
+from scotd.report.svg import INK, MUTED, PAPER, RULE, TARGET_COLOURS, WIDE, Plot, new_figure, plot, short, style
+from scotd.report.votes import VoteCurve, shown_votes
+from scotd.report.words import arm_name, axis_name, percent, questions, row_name, spelt
 
-from scotd.report.clean import line
-from scotd.report.data import Funnel, Row, SplitTable, Stage
-from scotd.report.verdict import TARGET_NAMES, percent, questions
-from scotd.types import Target
-
-WIDE, NARROW = 700.0, 272.0  # points; shown at 4/3 pixels a point
-INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
-BAR, GOOD = "#050505", "#060606"
-TARGET_COLOURS = {
-    Target.SCOTD: "#070707",
-    Target.GREEDY_COT: "#080808",
-    Target.LABEL_ONLY: "#090909",
-    Target.UNDISTILLED: "#0a0a0a",
-    Target.TEACHER: "#0b0b0b",
-}
-VARIABLES = {
-    INK: "--ink",
-    MUTED: "--muted",
-    RULE: "--rule",
-    PAPER: "--paper",
-    BAR: "--bar",
-    GOOD: "--good",
-    **{colour: f"--{target.value}" for target, colour in TARGET_COLOURS.items()},
-}
+ACCURACY = "Accuracy with intervals by student and split. The table below holds the same numbers."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """One drawing for each kind of screen; the markup is safe to put into the page."""
-
-    wide: Markup
-    narrow: Markup
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One bar of a bar chart: how long, and what stands beside it."""
-
-    label: str
-    value: float | None
-    note: str
-    colour: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Bars under a common heading."""
-
-    title: str
-    bars: tuple[Bar, ...]
-
-
-def accuracy_plot(tables: Sequence[SplitTable]) -> Plot | None:
-    """Draw accuracy with interval by student and decoding, one panel a split; None where nothing is evaluated."""
-    if not any(row.result is not None and row.result.n for table in tables for row in table.rows):
+def accuracy_plot(tables: Sequence[SplitTable], name: str = "accuracy") -> Plot | None:
+    """Draw accuracy with interval by arm, one panel a split; None where nothing is evaluated."""
+    if not any(arm.mean is not None for table in tables for arm in table.arms):
         return None
-    label = "Accuracy with intervals by student and split. The table below holds the same numbers."
-    return Plot(
-        wide=_svg(_accuracy(tables, WIDE, min(len(tables), 3)), "accuracy-wide", label),
-        narrow=_svg(_accuracy(tables, NARROW, 1), "accuracy-narrow", label),
-    )
+    # Splits of different runs may have no lane in common: beside each other they would be mostly empty.
+    names = [{_lane(arm) for arm in table.arms} for table in tables]
+    beside = min(len(tables), 3) if all(names[0] & others for others in names) else 1
+    return plot(lambda width: _accuracy(tables, width, beside if width == WIDE else 1), name, ACCURACY)
 
 
-def bar_plot(groups: Sequence[Group], name: str, label: str) -> Plot | None:
-    """Draw groups of horizontal bars on one scale from 0; None where there is nothing to draw."""
-    if not any(bar.value for group in groups for bar in group.bars):
-        return None
-    return Plot(
-        wide=_svg(_bars(groups, WIDE), f"{name}-wide", label),
-        narrow=_svg(_bars(groups, NARROW), f"{name}-narrow", label),
-    )
+def axis_plots(tables: Sequence[SplitTable]) -> tuple[tuple[str, Plot], ...]:
+    """Draw accuracy along each axis of the sweeps, the name of the axis with each plot.
+
+    Along numbers these are curves, one for every row and place on the other axes, with the rows that were not swept as
+    levels; along words (filters, models) every value has a line of its own.
+    """
+    found = []
+    places = [dict(arm.cell.place) for table in tables for arm in table.arms]
+    for number, axis in enumerate(dict.fromkeys(axis for place in places for axis in place)):
+        name = f"axis-{number}"
+        values = [place[axis] for place in places if axis in place]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            panels = [panel for table in tables for panel in _panels(table, axis)]
+            drawn = curve_plot(panels, name, f"Accuracy along {axis_name(axis)}, with intervals.")
+        else:
+            drawn = accuracy_plot([part for table in tables if (part := _along(table, axis)).swept], name)
+        if drawn is not None:
+            found.append((axis_name(axis), drawn))
+    return tuple(found)
 
 
-def funnel_groups(funnel: Funnel) -> tuple[Group, ...]:
-    """Return the funnel's bars: what became of the chains of each way of drawing, then what each student trained on."""
-    groups = []
-    for row in funnel.rows:
-        steps = {"asked": row.asked, "received": row.received, "parsed": row.parsed, "correct": row.correct}
-        bars = tuple(
-            Bar(
-                label=step,
-                value=None if value is None else float(value),
-                note=_share(value, row.asked if step == "received" else row.received if step != "asked" else None),
-                colour=GOOD if step == "correct" else BAR,
+def _along(table: SplitTable, axis: str) -> SplitTable:
+    """The arms that were swept over an axis, and those that were not swept at all."""
+    arms = (arm for arm in table.arms if not arm.cell.place or axis in dict(arm.cell.place))
+    return replace(table, arms=tuple(arms))
+
+
+def _panels(table: SplitTable, axis: str) -> list[Panel]:
+    """A panel for every decoding of a split that swept students were decoded by."""
+    panels = []
+    decodings = list(dict.fromkeys(arm.cell.decoding for arm in table.arms))
+    for decoding in decodings:
+        here = [arm for arm in table.arms if arm.cell.decoding == decoding and arm.mean is not None]
+        lines: dict[str, tuple[Arm, list[Point]]] = {}
+        for arm in here:
+            place = dict(arm.cell.place)
+            if axis in place:
+                rest = replace(arm.cell, place=tuple(item for item in arm.cell.place if item[0] != axis))
+                lines.setdefault(arm_name(rest), (arm, []))[1].append(_point(place[axis], arm))
+        if not lines:
+            continue
+        panels.append(
+            Panel(
+                title=table.split if len(decodings) == 1 else f"{table.split}, {decoding}",
+                x_name=axis_name(axis),
+                lines=tuple(
+                    Line(name=name, target=arm.cell.target, points=tuple(sorted(points)))
+                    for name, (arm, points) in lines.items()
+                ),
+                levels=tuple(
+                    Line(name=arm_name(arm.cell), target=arm.cell.target, points=(_point(0, arm),))
+                    for arm in here
+                    if not arm.cell.place
+                ),
+                chance=table.chance,
+                ticks=tuple((point.x, spelt(point.x)) for point in _every_x(lines)),
             )
-            for step, value in steps.items()
         )
-        groups.append(Group(title=row.sampling, bars=bars))
-    trained = tuple(
-        Bar(
-            label=student.student,
-            value=None if student.trained is None else float(student.trained),
-            note=_share(student.trained, None),
-            colour=TARGET_COLOURS[student.target],
+    return panels
+
+
+def _every_x(lines: dict[str, tuple[Arm, list[Point]]]) -> list[Point]:
+    return sorted({point.x: point for _, points in lines.values() for point in points}.values())
+
+
+def _point(x: Value, arm: Arm) -> Point:
+    assert isinstance(x, int | float) and arm.mean is not None and arm.interval is not None
+    return Point(x, arm.mean, *arm.interval)
+
+
+def vote_plot(curves: Sequence[tuple[str, Sequence[VoteCurve]]]) -> Plot | None:
+    """Draw accuracy against the number of votes, a panel a split; None where nothing was decoded by vote."""
+    panels = []
+    for split, of_split in curves:
+        several = len({curve.cell.decoding for curve in of_split}) > 1
+        most = max(len(curve.accuracies) for curve in of_split)
+        panels.append(
+            Panel(
+                title=split,
+                x_name="votes",
+                lines=tuple(
+                    Line(
+                        name=arm_name(curve.cell) + (f", {curve.cell.decoding}" if several else ""),
+                        target=curve.cell.target,
+                        points=tuple(
+                            Point(k, estimate.mean, *estimate.interval)
+                            for k, estimate in enumerate(curve.accuracies, start=1)
+                        ),
+                    )
+                    for curve in of_split
+                ),
+                levels=(),
+                chance=None,
+                ticks=tuple((k, str(k)) for k in shown_votes(most)),
+            )
         )
-        for student in funnel.students
-    )
-    return (*groups, Group(title="trained on, by student", bars=trained)) if trained else tuple(groups)
-
-
-def stage_groups(stages: Sequence[Stage], duration: Any) -> tuple[Group, ...]:
-    """Return one bar for each stage with its seconds; `duration` writes seconds as words."""
-    bars = tuple(
-        Bar(
-            label=f"{stage.stage} {stage.name}".strip(),
-            value=stage.seconds,
-            note="not known" if stage.seconds is None else duration(stage.seconds),
-            colour=BAR,
-        )
-        for stage in stages
-        if not stage.skipped
-    )
-    return (Group(title="", bars=bars),) if bars else ()
-
-
-def _share(value: int | None, whole: int | None) -> str:
-    if value is None:
-        return "not known"
-    return f"{value:,} ({percent(value / whole, 0)})" if whole else f"{value:,}"
-
-
-def _short(text: str, width: float) -> str:
-    """Return a name as a label: cleaned, on one line, cut where it would squeeze the drawing."""
-    text, limit = line(text), 30 if width == WIDE else 22
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width / 72, height / 72), layout="constrained")
-
-
-def _style(axes: Any) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(RULE)
-    axes.tick_params(length=0, colors=MUTED, labelcolor=MUTED, labelsize=8.5)
-    axes.set_axisbelow(True)
+    return curve_plot(panels, "votes", "Accuracy against the number of votes, with intervals.")
 
 
 def _accuracy(tables: Sequence[SplitTable], width: float, columns: int) -> Any:
     """Draw a panel for each split. Panels side by side share their lines, so that students stand at one height."""
-    lines = [[(row.cell.student, row.cell.decoding) for row in table.rows] for table in tables]
-    if columns > 1:
-        lines = [list(dict.fromkeys(key for keys in lines for key in keys))] * len(tables)
-    several = len({decoding for keys in lines for _, decoding in keys}) > 1
+    lines = [_lanes([table]) for table in tables] if columns == 1 else [_lanes(tables)] * len(tables)
+    several = len({decoding for keys in lines for _, _, decoding in keys if decoding}) > 1
     lanes = [lines[start] for start in range(0, len(tables), columns)]
     heights = [56 + 19 * len(keys) for keys in lanes]
-    figure = _figure(width, sum(heights))
+    figure = new_figure(width, sum(heights))
     figure.get_layout_engine().set(h_pad=0.09)
     grid = figure.subplots(len(lanes), columns, squeeze=False, height_ratios=[len(keys) + 1 for keys in lanes])
     for axes in grid.flat[len(tables) :]:
         axes.set_visible(False)
     for place, (axes, table, keys) in enumerate(zip(grid.flat, tables, lines, strict=False)):
-        _style(axes)
-        for row in table.rows:
-            _whisker(axes, keys.index((row.cell.student, row.cell.decoding)), row)
+        style(axes)
+        for arm in table.arms:
+            _whisker(axes, keys.index(_lane(arm)), arm)
         axes.set_xlim(0, 100)
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.xaxis.grid(color=RULE, linewidth=0.6)
-        names = [_short(f"{name}, {decoding}" if several else name, width) for name, decoding in keys]
+        names = [short(name or run, width, decoding if several else "") for run, name, decoding in keys]
         axes.set_yticks(range(len(keys)), names if place % columns == 0 else [""] * len(keys))
-        for text in axes.get_yticklabels():
-            text.set(color=INK, parse_math=False, fontsize=9)
-        sizes = {row.result.n for row in table.rows if row.result is not None}
+        for text, (_, name, _) in zip(axes.get_yticklabels(), keys, strict=True):
+            text.set(color=INK if name else MUTED, weight="normal" if name else "bold", parse_math=False, fontsize=9)
+        sizes = {arm.n for arm in table.arms if arm.results}
         asked = f" · {questions(sizes.pop())}" if len(sizes) == 1 else ""
         axes.set_title(
-            _short(table.split, width) + asked, loc="left", fontsize=9.5, color=INK, weight="bold", parse_math=False
+            short(table.split, width) + asked, loc="left", fontsize=9.5, color=INK, weight="bold", parse_math=False
         )
         if table.chance is not None:
             axes.axvline(100 * table.chance, color=INK, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
@@ -192,110 +159,39 @@ def _accuracy(tables: Sequence[SplitTable], width: float, columns: int) -> Any:
     return figure
 
 
-def _whisker(axes: Any, y: int, row: Row) -> None:
-    """Draw one interval with its accuracy: a disc for greedy answers, a square for votes; the number at the right."""
+Lane = tuple[str, str, str]  # run, row, decoding; the last two are empty in the line that names a run
+
+
+def _lanes(tables: Sequence[SplitTable]) -> list[Lane]:
+    """The lines that panels share; with several runs those of each below its name."""
+    found: dict[str, dict[Lane, None]] = {}
+    for table in tables:
+        for arm in table.arms:
+            run = arm.cell.run
+            found.setdefault(run, {(run, "", ""): None} if run else {})[_lane(arm)] = None
+    return [lane for lanes in found.values() for lane in lanes]
+
+
+def _lane(arm: Arm) -> Lane:
+    return arm.cell.run, row_name(arm.cell), arm.cell.decoding
+
+
+def _whisker(axes: Any, y: int, arm: Arm) -> None:
+    """Draw one interval with its accuracy: a disc for greedy answers, a square for votes; the number at the right.
+
+    Several seeds stand as small strokes of their own.
+    """
     edge = {"xycoords": ("axes fraction", "data"), "va": "center", "annotation_clip": False}
-    if row.result is None or row.result.interval is None or row.result.accuracy is None:
-        words = "not yet there" if row.result is None else "no gold labels"
+    if arm.mean is None or arm.interval is None:
+        words = "no gold labels" if arm.results else "not yet there"
         axes.annotate(words, (0.02, y), color=MUTED, fontsize=8.5, style="italic", **edge)
         return
-    colour, value = TARGET_COLOURS[row.cell.target], 100 * row.result.accuracy
-    low, high = (100 * bound for bound in row.result.interval)
+    colour, value = TARGET_COLOURS[arm.cell.target], 100 * arm.mean
+    low, high = (100 * bound for bound in arm.interval)
     axes.plot([low, high], [y, y], color=colour, linewidth=2.4, solid_capstyle="round", zorder=2, clip_on=False)
-    shape = "o" if row.cell.votes == 1 else "s"
+    if len(arm.results) > 1:
+        own = [100 * accuracy for _, accuracy in arm.accuracies if accuracy is not None]
+        axes.plot(own, [y] * len(own), "|", color=INK, markersize=10, markeredgewidth=0.7, zorder=1, clip_on=False)
+    shape = "o" if arm.cell.votes == 1 else "s"
     axes.plot([value], [y], shape, color=colour, markersize=6.5, markeredgecolor=PAPER, zorder=3, clip_on=False)
     axes.annotate(f"{value:.1f}", (1.03, y), color=INK, fontsize=8.5, **edge)
-
-
-def _bars(groups: Sequence[Group], width: float) -> Any:
-    places: list[tuple[float, Bar]] = []
-    heads: list[tuple[float, str]] = []
-    y = 0.0
-    for group in groups:
-        if group.title:
-            heads.append((y, group.title))
-            y += 0.95
-        for bar in group.bars:
-            places.append((y, bar))
-            y += 1
-        y += 0.35
-    figure = _figure(width, 14 + 17 * y)
-    axes = figure.subplots()
-    _style(axes)
-    axes.spines["bottom"].set_visible(False)
-    top = max(bar.value or 0 for _, bar in places)
-    for place, bar in places:
-        axes.barh(place, bar.value or 0, height=0.66, color=bar.colour, linewidth=0)
-        axes.annotate(
-            bar.note, (bar.value or 0, place), (5, 0), textcoords="offset points", va="center", color=INK,
-            fontsize=8.5, parse_math=False,
-        )  # fmt: skip
-    for place, title in heads:
-        axes.annotate(
-            _short(title, WIDE), (0, place), (0, 0), textcoords="offset points", va="center", color=MUTED,
-            fontsize=9, weight="bold", parse_math=False,
-        )  # fmt: skip
-    # Room at the right for the longest note, which stands outside its bar.
-    axes.set_xlim(0, top * (1.22 if width == WIDE else 1.75))
-    axes.set_ylim(y - 0.6, -0.7)
-    axes.set_xticks([])
-    axes.set_yticks([place for place, _ in places], [_short(bar.label, width) for _, bar in places])
-    for text in axes.get_yticklabels():
-        text.set(color=INK, parse_math=False, fontsize=9)
-    return figure
-
-
-def _svg(figure: Any, name: str, label: str) -> Markup:
-    """Save a figure as SVG for the middle of an HTML page.
-
-    What an SVG file carries and a page must not: the XML head, comments, a style sheet that would hold for the whole
-    page, ids that would stand there twice.
-    """
-    from matplotlib import rc_context
-
-    stream = StringIO()
-    options: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": f"scotd-{name}",
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "text.parse_math": False,
-    }
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with rc_context(options), warnings.catch_warnings():
-        # Names may be in any script. The reader's own fonts draw them; matplotlib's is used to measure only.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        _settle(figure)
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style\b.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<g id=\"[^\"]*\"", "<g", text)
-    text = re.sub(r"\b(fill|stroke): (#[0-9a-f]{6})", lambda found: _variable(found[1], found[2]), text)
-    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
-    assert box is not None
-    width, height = (4 / 3 * float(side) for side in box.groups())
-    head = (
-        f'<svg class="plot" role="img" aria-label="{escape(label)}" viewBox="0 0 {box[1]} {box[2]}" '
-        f'width="{width:.0f}" height="{height:.0f}" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    )
-    return Markup(head + text[text.index(">") + 1 :])
-
-
-def _settle(figure: Any) -> None:
-    """Lay the figure out once and hold the places, rounded: the solver's last digits differ from call to call."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.axes:
-        axes.set_position([round(side, 4) for side in axes.get_position().bounds])
-
-
-def _variable(attribute: str, colour: str) -> str:
-    name = VARIABLES.get(colour)
-    return f"{attribute}: {colour}" if name is None else f"{attribute}: var({name})"
-
-
-def legend() -> tuple[tuple[str, str], ...]:
-    """Return each target's name with the CSS variable of its colour."""
-    return tuple((TARGET_NAMES[target], VARIABLES[TARGET_COLOURS[target]]) for target in TARGET_COLOURS)

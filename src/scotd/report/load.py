@@ -1,0 +1,264 @@
+"""One run folder -> what it holds: its cells and answers, and the parts of the page that are its own.
+
+    run = load(Path("runs/quickstart"))
+
+Answers come from the predictions files (gold label beside the answer), texts and teacher's chains from the corpus.
+A run that stopped half way gives what there is; what is missing stands in it as missing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from scotd.config import DecodingConfig, Experiment
+from scotd.corpus import Corpus
+from scotd.errors import CorpusError
+from scotd.report import examples
+from scotd.report.data import Answer, Cell, Funnel, FunnelRow, Place, Predictions, SelectionRow, Stage, Value
+from scotd.report.read import RunFolder, count, counts, number, text
+from scotd.sweep import SEED
+from scotd.types import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPart:
+    """What the page says of one run alone. `settings` is the whole configuration, defaults too, flat: "a.b" -> text."""
+
+    name: str
+    subtitle: tuple[tuple[str, str], ...]
+    funnel: Funnel
+    stages: tuple[Stage, ...]
+    examples: examples.Examples
+    configuration: str
+    settings: dict[str, str]
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder, read. `cells` are those that the configuration asks for, whether answered or not."""
+
+    experiment: Experiment
+    cells: tuple[Cell, ...]
+    predictions: Predictions
+    questions: Mapping[str, Question]
+    part: RunPart
+
+
+def load(path: Path, label: str = "") -> Run:
+    """Read a run folder; `label` tells its cells from those of other runs. Raises RunError where it is none."""
+    folder = RunFolder(path)
+    experiment, raw = folder.experiment()
+    cells = expected_cells(experiment, label)
+    predictions = _predictions(folder, experiment, cells)
+    funnel = _funnel(folder, experiment)
+    with _corpus(folder, experiment) as corpus:
+        questions = _questions(folder, corpus, predictions)
+        shown = examples.choose(experiment, predictions, questions, corpus)
+    stages = _stages(folder)
+    facts = folder.mapping("run.json")
+    if facts is None:
+        folder.notes.append("run.json: not yet there; versions and seeds are not known.")
+    part = RunPart(
+        name=label or experiment.name,
+        subtitle=_subtitle(experiment, funnel, facts or {}),
+        funnel=funnel,
+        stages=stages,
+        examples=shown,
+        configuration=_yaml(raw),
+        settings=dict(_flat(experiment.model_dump(mode="json"))),
+        facts=tuple(_flat(facts or {})),
+        notes=tuple(folder.notes),
+    )
+    return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, part=part)
+
+
+def expected_cells(experiment: Experiment, run: str = "") -> tuple[Cell, ...]:
+    """Return the cells that the configuration asks for, by split, student and decoding, in the file's order."""
+    evaluation = experiment.evaluation
+    splits = dict.fromkeys(evaluation.splits)
+    for decoding in evaluation.decodings.values():
+        splits.update(dict.fromkeys(decoding.splits or ()))
+    return tuple(
+        Cell(
+            student=name,
+            target=student.target,
+            split=split,
+            decoding=key,
+            votes=decoding.votes,
+            row=student.row or name,
+            place=_place(student.at),
+            seed=_plain(student.at.get(SEED)),
+            run=run,
+            baseline=evaluation.baseline == (student.row or name),
+        )
+        for split in splits
+        for name, student in experiment.students.items()
+        for key, decoding in evaluation.decodings.items()
+        if (student.decodings is None or key in student.decodings)
+        and split in (evaluation.splits if decoding.splits is None else decoding.splits)
+    )
+
+
+def _place(at: Mapping[str, Any]) -> Place:
+    return tuple((axis, _plain(value)) for axis, value in at.items() if axis != SEED)
+
+
+def _plain(value: Any) -> Value:
+    """A value of an axis as a plain one: lists and sections as JSON."""
+    return value if value is None or isinstance(value, str | int | float) else json.dumps(value, ensure_ascii=False)
+
+
+def _predictions(folder: RunFolder, experiment: Experiment, cells: tuple[Cell, ...]) -> Predictions:
+    """Read the predictions of every expected cell; files that belong to none become a note."""
+    present = {path.name for path in (folder.path / "predictions").glob("*.jsonl")}
+    found: dict[Cell, Mapping[str, Answer]] = {}
+    for cell in cells:
+        # A file is named after the decoding's key, or after what the decoding does ("self-consistency-5").
+        names = (cell.decoding, _decoding_name(experiment.evaluation.decodings[cell.decoding]))
+        files = [f"{cell.student}.{cell.split}.{name}.jsonl" for name in names]
+        name = next((file for file in files if file in present), None)
+        answers = None if name is None else folder.answers(name)
+        if name is not None:
+            present.discard(name)
+        if answers:
+            found[cell] = answers
+    for name in sorted(present):
+        folder.notes.append(
+            f"predictions/{name}: belongs to no student, split and decoding of the configuration; left out."
+        )
+    return found
+
+
+def _decoding_name(decoding: DecodingConfig) -> str:
+    return "greedy" if decoding.temperature == 0 else f"self-consistency-{decoding.votes}"
+
+
+@contextmanager
+def _corpus(folder: RunFolder, experiment: Experiment) -> Iterator[Corpus | None]:
+    """Open the run's corpus for reading; None, with a note, where it cannot be. A moved run folder takes its own."""
+    configured = experiment.corpus or Path("corpus.sqlite")
+    path = next((path for path in (configured, folder.path / configured.name) if path.is_file()), None)
+    corpus = None
+    if path is None:
+        folder.notes.append(f"The corpus {configured} is not yet there: questions and teacher's chains are not shown.")
+    else:
+        try:
+            corpus = Corpus.open(path, mode="ro")
+        except CorpusError as error:
+            folder.notes.append(f"Questions and teacher's chains are not shown: {error}")
+    try:
+        yield corpus
+    finally:
+        if corpus is not None:
+            corpus.close()
+
+
+def _questions(folder: RunFolder, corpus: Corpus | None, predictions: Predictions) -> dict[str, Question]:
+    """Return the corpus' questions by key; a note where predictions are about questions it does not hold."""
+    if corpus is None:
+        return {}
+    questions = {question.key: question for question in corpus.questions()}
+    strangers = {key for answers in predictions.values() for key in answers} - questions.keys()
+    if strangers:
+        folder.notes.append(f"{len(strangers)} answered questions are not in the corpus; they count but are not shown.")
+    return questions
+
+
+def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:
+    raw = folder.mapping("funnel.json") or {}
+    rows = raw.get("rows")
+    trained = counts(raw.get("trained"))
+    teacher = raw.get("teacher")
+    if isinstance(teacher, dict):
+        teacher = teacher.get("name") or teacher.get("model")
+    students = []
+    for name, student in experiment.students.items():
+        selection = folder.mapping(f"selections/{name}.json") or {}
+        if selection or name in trained:
+            students.append(
+                SelectionRow(
+                    student=name,
+                    target=student.target,
+                    name=text(selection.get("name")),
+                    kept=count(selection, "kept"),
+                    questions=count(selection, "questions"),
+                    dropped=counts(selection.get("dropped")),
+                    trained=trained.get(name),
+                )
+            )
+    return Funnel(
+        teacher=text(teacher),
+        rows=tuple(
+            FunnelRow(
+                sampling=text(row.get("sampling")) or "not named",
+                asked=count(row, "asked"),
+                received=count(row, "received"),
+                parsed=count(row, "parsed"),
+                correct=count(row, "correct"),
+                finish=counts(row.get("finish")),
+            )
+            for row in (rows if isinstance(rows, list) else [])
+            if isinstance(row, dict)
+        ),
+        students=tuple(students),
+    )
+
+
+def _stages(folder: RunFolder) -> tuple[Stage, ...]:
+    return tuple(
+        Stage(
+            stage=text(row.get("stage")) or "not named",
+            name=text(row.get("name")) or "",
+            seconds=number(row, "seconds"),
+            tokens=count(row, "tokens"),
+            counts=dict(_flat(row["counts"])) if isinstance(row.get("counts"), dict) else {},
+            skipped=row.get("skipped") is True,
+        )
+        for row in folder.mappings("stages.json") or []
+    )
+
+
+def _subtitle(experiment: Experiment, funnel: Funnel, run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    teacher = funnel.teacher or experiment.teacher.name or experiment.teacher.model
+    models = dict.fromkeys(student.model or experiment.student for student in experiment.students.values())
+    facts = {
+        "questions": experiment.questions.task,
+        "teacher": teacher,
+        "student": ", ".join(models),
+        "finished": (text(run.get("finished")) or "not yet") if run else "",
+    }
+    return tuple((key, value) for key, value in facts.items() if value)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested mappings as "a.b" -> text; lists as JSON."""
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _flat(inner, f"{prefix}{key}.")
+        elif inner is not None:
+            yield f"{prefix}{key}", inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+
+
+def _yaml(raw: Mapping[str, Any]) -> str:
+    """Write the resolved configuration as the YAML that `scotd run` reads; settings without a value are left out."""
+
+    def without_none(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without_none(inner) for key, inner in value.items() if inner is not None}
+        return value
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.allow_unicode = True
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = StringIO()
+    writer.dump(without_none(dict(raw)), stream)
+    return stream.getvalue()
