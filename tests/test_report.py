@@ -5,6 +5,7 @@ The run folders are those of run_folders.py.
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_limits_name_students_that_are_not_clear_of_guessing(full_run: Path) -> 
     ]
     assert unclear == ["undistilled"]
     assert any("Not told from guessing" in s and s.endswith(": Undistilled.") for s in collect(full_run).limits)
+
+
+def test_the_note_of_the_experiment_stands_first(full_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "noted"
+    shutil.copytree(full_run, folder)
+    raw = json.loads((folder / "experiment.json").read_text())
+    (folder / "experiment.json").write_text(json.dumps({**raw, "note": "Too small <b>to</b> tell."}))
+    assert collect(folder).limits == ("Too small <b>to</b> tell.", *collect(full_run).limits)
+    page = write_report(folder).read_text()
+    assert "Too small &lt;b&gt;to&lt;/b&gt; tell." in page and "<b>to</b>" not in page
 
 
 def test_words() -> None:

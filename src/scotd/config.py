@@ -307,6 +307,7 @@ class Experiment(Section):
     """The whole file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    note: str | None = None
     run_folder: Path | None = None
     corpus: Path | None = None
     import_chains: Path | None = None

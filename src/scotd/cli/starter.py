@@ -31,6 +31,7 @@ HEAD = """\
 # A setting behind "# " is at its default: take the "# " away to change it. Paths are relative to this file.
 
 name: {name} ## names the run folder, runs/{name}
+# note: null ## what a reader of the report should know first
 # run_folder: null ## another place for results than runs/NAME
 # corpus: null ## file of chains, by default RUN_FOLDER/corpus.sqlite; several experiments may share one
 # import_chains: null ## a Parquet file of chains, from `scotd corpus export`, to start from

@@ -62,11 +62,12 @@ def collect(*folders: Path) -> Report:
     votes = [(table.split, vote_curves(table, predictions, bootstrap)) for table in tables]
     pairs = [(table.split, contrasts(table, runs, bootstrap)) for table in tables]
     beside = [published(run, label, tables) for label, run in runs.items()]
+    notes = [run.experiment.note for run in runs.values() if run.experiment.note is not None]
     baselines = {run.experiment.evaluation.baseline for run in runs.values()} - {None}
     return Report(
         name=", ".join(labels) if len(runs) > 1 else first.name,
         verdict=verdict.verdict(tables, bootstrap.confidence),
-        limits=verdict.limits(tables, bootstrap.confidence),
+        limits=(*dict.fromkeys(notes), *verdict.limits(tables, bootstrap.confidence)),
         baseline=baselines.pop() if len(baselines) == 1 else "the baseline" if baselines else None,
         confidence=bootstrap.confidence,
         resamples=bootstrap.resamples,
