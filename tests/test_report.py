@@ -28,11 +28,13 @@ from run_folders import (
 
 from scotd.errors import RunError
 from scotd.report import write_report
+from scotd.report.answers import answer_pages, page_of
 from scotd.report.clean import clean
 from scotd.report.collect import collect
-from scotd.report.data import Mark, Why
+from scotd.report.data import Cell, Mark, Why
 from scotd.report.examples import CHAINS, EVALUATED, TRAINING
 from scotd.report.markdown import markdown
+from scotd.report.render import answers_html as html_of_answers
 from scotd.report.render import html
 from scotd.report.summary import summary
 from scotd.report.words import called, duration, p_value
@@ -318,6 +320,56 @@ def test_nothing_that_others_wrote_acts_on_the_page(tmp_path: Path, full_run: Pa
     assert "␛[31mred" in seen.text and "<U+202E>txt.exe" in seen.text and "<U+D83D>" in seen.text
 
 
+def test_nothing_acts_on_the_pages_of_answers(tmp_path: Path) -> None:
+    folder = nasty_run(tmp_path)
+    write_report(folder)
+    pages = [html_of_answers(page) for run in renamed(collect(folder)).sources for page in answer_pages(run)]
+    pages += [path.read_text("utf-8") for path in (folder / "answers").iterdir()]
+    assert len(pages) >= 2
+    assert sum(Seen.of(page).text.count("<script>alert(1)</script>") for page in pages) >= 10
+    for page in pages:
+        seen = Seen.of(page)
+        assert seen.unbalanced == [] and not {"script", "img", "iframe", "object", "link", "base"} & set(seen.tags)
+        assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
+        ids = {value for _, name, value in seen.attributes if name == "id"}
+        assert all(target == "../report.html" or target[1:] in ids for target in references(seen))
+        assert not re.search("[\u202a-\u202e\u2066-\u2069\ufdd0]", page)
+
+
+def test_a_number_leads_to_every_answer_behind_it(full_run: Path) -> None:
+    report = collect(full_run)
+    rows = {page_of(row.cell): row for table in report.tables for row in table.rows if row.result is not None}
+    written = {f"answers/{path.name}" for path in (full_run / "answers").iterdir()}
+    assert written == set(rows)
+    page = (full_run / "report.html").read_text("utf-8")
+    for pages in (answer_pages(run) for run in report.sources):
+        for one in pages:
+            assert f'href="{one.file}"' in page
+            result = rows[one.file].result
+            assert result is not None and one.unknown == 0
+            counts = {kind: len(items) for kind, items in one.groups.items()}
+            assert counts.get(Mark.RIGHT, 0) == result.correct and counts.get(Mark.UNPARSED, 0) == result.unparsed
+            assert sum(counts.values()) == result.answered
+            text = Seen.of((full_run / one.file).read_text("utf-8")).text
+            answers = [answer for items in one.groups.values() for item in items for answer in item.answers]
+            assert all(chain.text in text for answer in answers for chain in answer.chains)
+
+
+def test_pages_of_cells_that_are_gone_go(full_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(full_run, folder)
+    (folder / "answers" / "old.test.greedy.html").write_text("old")
+    write_report(folder)
+    assert not (folder / "answers" / "old.test.greedy.html").exists()
+
+
+def test_the_path_of_a_page_is_plain_whatever_the_run_is_called() -> None:
+    cell = Cell(student="a", target=Target.SCOTD, split="test", decoding="greedy", votes=1, row="a")
+    assert page_of(cell) == "answers/a.test.greedy.html"
+    odd = [page_of(replace(cell, run=run)) for run in ("../x", "..-x", ".._x", "日")]
+    assert len(set(odd)) == 4 and all(re.fullmatch(r"answers/[A-Za-z0-9._-]+\.html", path) for path in odd)
+
+
 def test_markdown_of_nasty_names_stays_a_table(tmp_path: Path) -> None:
     table = markdown(renamed(collect(nasty_run(tmp_path))))
     rows = [line for line in table.splitlines() if line.startswith("|")]
@@ -352,13 +404,15 @@ def test_page_is_self_contained(full_run: Path) -> None:
     page = (full_run / "report.html").read_text(encoding="utf-8")
     seen = Seen.of(page)
     assert seen.unbalanced == []
-    assert all(target.startswith("#") for target in references(seen))
+    inside = {target for target in references(seen) if target.startswith("#")}
+    beside = set(references(seen)) - inside
+    assert beside and all((full_run / target).is_file() and target.startswith("answers/") for target in beside)
     assert "@import" not in page and "@font-face" not in page and not re.search(r"url\((?!#)", page)
     assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
     assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in seen.attributes
     ids = [value for _, name, value in seen.attributes if name == "id"]
     assert len(ids) == len(set(ids))
-    used = set(re.findall(r"url\(#([^)]+)\)", page)) | {t[1:] for t in references(seen)}
+    used = set(re.findall(r"url\(#([^)]+)\)", page)) | {target[1:] for target in inside}
     assert used and used <= set(ids)
 
 

@@ -122,6 +122,7 @@ def test_where_it_is_written(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["report", str(a), str(b), "--out", str(tmp_path / "deep" / "both")])
     assert done.output == f"Report: {tmp_path / 'deep' / 'both' / 'report.html'}\n"
     assert {path.name for path in (tmp_path / "deep" / "both").iterdir()} == {
+        "answers",
         "report.html",
         "results.md",
         "summary.json",

@@ -10,7 +10,7 @@ votes.py      accuracy with fewer votes
 contrast.py   consistency on contrast sets
 between.py    runs beside each other
 published.py  published numbers beside ours
-examples.py   which questions are shown
+examples.py   which questions are shown; answers.py all of a cell's
 verdict.py    what came out and what it can show, in sentences
 collect.py    run folders -> Report
 svg.py        inline SVG; plots.py accuracy, curves.py lines, bars.py counts
@@ -28,7 +28,7 @@ __all__ = ["write_report"]
 
 
 def write_report(*folders: Path, out: Path | None = None) -> Path:
-    """Write report.html, results.md and summary.json about one run folder or several, and return the page's path.
+    """Write report.html, results.md, summary.json and a page of answers for each cell; return the report's path.
 
     They go into the folder `out`: where it is not given into the run folder itself, or, for several, into a folder
     `report` beside the first. The same folders give the same bytes. What a stopped run has not reached is shown as not
@@ -36,9 +36,10 @@ def write_report(*folders: Path, out: Path | None = None) -> Path:
     run's folder.
     """
     # Here, not above: `scotd --help` imports this package's name and must not wait for Jinja2 and matplotlib.
+    from scotd.report.answers import FOLDER, answer_pages
     from scotd.report.collect import collect
     from scotd.report.markdown import markdown
-    from scotd.report.render import html
+    from scotd.report.render import answers_html, html
     from scotd.report.summary import summary
 
     if out is None:
@@ -46,21 +47,25 @@ def write_report(*folders: Path, out: Path | None = None) -> Path:
     if (out / "experiment.json").exists() and [out.resolve()] != [folder.resolve() for folder in folders]:
         raise RunError(f"{out} is a run folder, whose own report would be written over: give another one with --out.")
     report = collect(*folders)
+    pages = set()
+    for answers in (page for run in report.sources for page in answer_pages(run)):
+        pages.add(out / answers.file)
+        _write(out / answers.file, answers_html(answers))
+    for stale in {*(out / FOLDER).glob("*.html")} - pages:
+        stale.unlink()
     page = out / "report.html"
-    texts = {
-        out / "results.md": markdown(report),
-        out / "summary.json": summary(report),
-        page: html(report),
-    }
-    for path, text in texts.items():
-        # Written beside and moved, so that a reader never opens half a page.
-        part = path.with_name(f"{path.name}.part")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8", newline="\n")
-            part.replace(path)
-        except OSError as error:
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror}). Free space or mend its permissions."
-            ) from None
+    _write(out / "results.md", markdown(report))
+    _write(out / "summary.json", summary(report))
+    _write(page, html(report))
     return page
+
+
+def _write(path: Path, text: str) -> None:
+    """Written beside and moved, so that a reader never opens half a page."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}). Free space or mend its permissions.") from None

@@ -43,6 +43,7 @@ class Report:
     differing: tuple[Setting, ...]
     published: tuple[Published, ...]
     runs: tuple[RunPart, ...]
+    sources: tuple[Run, ...]
     notes: tuple[str, ...]
 
     @property
@@ -79,6 +80,7 @@ def collect(*folders: Path) -> Report:
         differing=settings([*runs.values()]),
         published=tuple(one for one in beside if one is not None),
         runs=tuple(run.part for run in runs.values()),
+        sources=tuple(runs.values()),
         notes=tuple(_notes(runs)),
     )
 

@@ -67,7 +67,7 @@ class TeacherChains:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One shown question with everything that was written about it."""
+    """One shown question with everything that was written about it; `why` is None where all questions are shown."""
 
     key: str
     split: str
@@ -76,7 +76,7 @@ class Example:
     has_label_set: bool
     gold: str | None
     pair: str | None
-    why: Why
+    why: Why | None
     answers: tuple[StudentAnswer, ...]
     teacher: tuple[TeacherChains, ...]
 
@@ -110,7 +110,7 @@ def choose(
     predictions = {cell: predictions[cell] for cell in first.values()}
     picked = _evaluated(predictions, questions)
     chains = {} if corpus is None else _chains(corpus, [key for key, _ in picked])
-    evaluated = tuple(_example(questions[key], why, predictions, chains.get(key, [])) for key, why in picked)
+    evaluated = tuple(example(questions[key], why, predictions, chains.get(key, [])) for key, why in picked)
     how = []
     if evaluated:
         how.append(
@@ -171,7 +171,7 @@ def _training(experiment: Experiment, questions: Mapping[str, Question], corpus:
         chains |= _chains(corpus, pool[start : start + POOL])
         if len(chains) >= POOL:
             break
-    found = [_example(questions[key], Why.TRAINING, {}, chains[key]) for key in pool if key in chains]
+    found = [example(questions[key], Why.TRAINING, {}, chains[key]) for key in pool if key in chains]
 
     def rank(example: Example) -> tuple[bool, bool]:
         marks = example.teacher_marks
@@ -189,7 +189,10 @@ def _chains(corpus: Corpus, keys: Sequence[str]) -> dict[str, list[Chain]]:
     return found
 
 
-def _example(question: Question, why: Why, predictions: Predictions, chains: Iterable[Chain]) -> Example:
+def example(
+    question: Question, why: Why | None, predictions: Predictions, chains: Iterable[Chain], *, votes: int = VOTES
+) -> Example:
+    """A question with what students and teacher wrote about it; of a vote the first `votes` chains."""
     return Example(
         key=question.key,
         split=question.split,
@@ -200,7 +203,7 @@ def _example(question: Question, why: Why, predictions: Predictions, chains: Ite
         pair=question.pair,
         why=why,
         answers=tuple(
-            _student_answer(cell, rows[question.key])
+            _student_answer(cell, rows[question.key], votes)
             for cell, rows in predictions.items()
             if cell.split == question.split and question.key in rows
         ),
@@ -208,7 +211,7 @@ def _example(question: Question, why: Why, predictions: Predictions, chains: Ite
     )
 
 
-def _student_answer(cell: Cell, answer: Answer) -> StudentAnswer:
+def _student_answer(cell: Cell, answer: Answer, votes: int) -> StudentAnswer:
     voted = len(answer.chains) > 1
     return StudentAnswer(
         student=cell.student,
@@ -221,9 +224,9 @@ def _student_answer(cell: Cell, answer: Answer) -> StudentAnswer:
         tied=answer.tied,
         chains=tuple(
             _shown(f"vote {index}" if voted else "", chain.text, mark(chain.answer, answer.gold), chain.answer, None)
-            for index, chain in enumerate(answer.chains[:VOTES], start=1)
+            for index, chain in enumerate(answer.chains[:votes], start=1)
         ),
-        hidden=max(0, len(answer.chains) - VOTES),
+        hidden=max(0, len(answer.chains) - votes),
     )
 
 

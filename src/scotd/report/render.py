@@ -1,13 +1,16 @@
-"""Report -> report.html.
+"""Report -> report.html, and for each cell a page of all its answers.
 
 Nothing a model or a user wrote can act on the page: Jinja2 escapes every value, and `clean`, which the environment
 applies to every value too, makes control characters, escape codes and direction overrides visible. The page holds no
 script and forbids them (Content-Security-Policy), and loads nothing.
 """
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from scotd.report import bars, plots, words
+from scotd.report.answers import AnswerPage, page_of
 from scotd.report.clean import clean
 from scotd.report.collect import Report
 from scotd.report.data import Mark
@@ -21,30 +24,9 @@ MANY = 12  # rows of the accuracy table from which on it is folded, where seeds 
 
 def html(report: Report) -> str:
     """Return the whole page."""
-    environment = Environment(
-        loader=PackageLoader("scotd.report", "."),
-        autoescape=True,
-        finalize=clean,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "bounds": words.bounds,
-        "count": _count,
-        "duration": words.duration,
-        "p_number": words.p_number,
-        "points": words.points,
-        "spelt": words.spelt,
-        "row_name": words.row_name,
-        "arm_name": words.arm_name,
-        "sign": SIGNS.__getitem__,
-        "css": CLASSES.__getitem__,
-        "target": words.TARGET_NAMES.__getitem__,
-    }
     rows = [row for table in report.tables for row in table.rows]
-    return environment.get_template("template.html.j2").render(
+    template = _environment().get_template("template.html.j2")
+    return template.render(
         report=report,
         legend=legend(),
         several=len(report.runs) > 1,
@@ -73,6 +55,39 @@ def html(report: Report) -> str:
             for number, run in enumerate(report.runs)
         ],
     )
+
+
+def answers_html(page: AnswerPage) -> str:
+    """Return the page of one cell."""
+    return _environment().get_template("answers.html.j2").render(page=page)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("scotd.report", "."),
+        autoescape=True,
+        finalize=clean,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "bounds": words.bounds,
+        "count": _count,
+        "duration": words.duration,
+        "p_number": words.p_number,
+        "points": words.points,
+        "spelt": words.spelt,
+        "row_name": words.row_name,
+        "arm_name": words.arm_name,
+        "page_of": page_of,
+        "sign": SIGNS.__getitem__,
+        "css": CLASSES.__getitem__,
+        "target": words.TARGET_NAMES.__getitem__,
+    }
+    return environment
 
 
 def _count(value: int | None) -> str:
