@@ -103,6 +103,7 @@ def test_a_scale_replaces_settings_and_stands_apart(tmp_path: Path) -> None:
         ({"a": {"target": "scotd", "sweep": {"chains_per_question": [40]}}}, "only 30 are sampled"),
         ({"a": {"target": "scotd", "sweep": {"chains_per_question": []}}}, "chains_per_question"),
         ({"a": {"target": "scotd", "sweep": {"share": 0.5}}}, "expected a list"),
+        ({"a": {"target": "scotd", "sweep": {"target.x": [1]}}}, r"students\.a\.sweep: 'target' is a value"),
         ({"a": {"target": "scotd", "sweep": {"training.epochs": [0]}}}, "epochs"),
         (
             {"a": {"target": "scotd", "sweep": {"share": [0.5]}}, "a-0_5": {"target": "scotd"}},

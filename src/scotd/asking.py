@@ -7,8 +7,8 @@
 
 Keys in scotd_training.json: `task`, `prompt` (what of the experiment file's section concerns a student), `choices`
 ({"words": bool, "labels": [...] or null}), `columns` (the section, or null for a built-in task), `max_tokens` (the
-cap that the student was evaluated with) `max_stem_words` (after how many words its questions were
-cut, or null) and `exemplars` (how many stood before each question; only 0 can be asked a bare one).
+cap that the student was evaluated with), `max_stem_words` (after how many words its questions were cut, or null) and
+`exemplars` (how many stood before each question; only 0 can be asked a bare one).
 """
 
 import json

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
-from scotd.sweep import expand
+from scotd.sweep import expand, put
 from scotd.types import Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -465,7 +465,7 @@ def _apply_scale(raw: dict[str, Any], scale: str, path: Path) -> None:
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise ConfigError(f"--scale {scale}: {path} has no such scale, {has}.")
     for key, value in scales[scale].items():
-        _put(raw, str(key), value, f"scales.{scale}")
+        put(raw, str(key), value, f"scales.{scale}")
     raw |= {"name": f"{raw.get('name')}-{scale}", "scale": scale}
 
 
@@ -474,21 +474,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: expected key=value, for instance training.epochs=3.")
-    _put(raw, key.strip(), parse_yaml(value, f"--set {override}"), f"--set {override}")
-
-
-def _put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a key path in place."""
-    *parents, last = key.split(".")
-    if not all((*parents, last)):
-        raise ConfigError(f"{where}: the key '{key}' has an empty part.")
-    node = raw
-    for part in parents:
-        child = node[part] = {} if node.get(part) is None else node[part]
-        if not isinstance(child, dict):
-            raise ConfigError(f"{where}: '{part}' is a value, not a section.")
-        node = child
-    node[last] = value
+    put(raw, key.strip(), parse_yaml(value, f"--set {override}"), f"--set {override}")
 
 
 def _validated(kind: type[S], raw: Mapping[str, Any], where: str) -> S:

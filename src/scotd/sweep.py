@@ -48,17 +48,23 @@ def _cells(settings: Mapping[str, Any], name: str, axes: Mapping[str, list[Any]]
         at = dict(zip(axes, values, strict=True))
         own = copy.deepcopy(plain)
         for key, value in at.items():
-            _put(own, key, value)
+            put(own, key, value, f"students.{name}.sweep")
         cell = "-".join([name, *(_spelt(key, value) for key, value in at.items())])
         yield cell, {**own, "row": name, "at": at}
 
 
-def _put(settings: dict[str, Any], key: str, value: Any) -> None:
+def put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a key path in place. Raises ConfigError, naming `where`, for a path that leads through a value."""
     *parents, last = key.split(".")
+    if not all((*parents, last)):
+        raise ConfigError(f"{where}: the key '{key}' has an empty part.")
+    node = raw
     for part in parents:
-        settings[part] = settings.get(part) or {}
-        settings = settings[part]
-    settings[last] = value
+        child = node[part] = {} if node.get(part) is None else node[part]
+        if not isinstance(child, dict):
+            raise ConfigError(f"{where}: '{part}' is a value, not a section.")
+        node = child
+    node[last] = value
 
 
 def _spelt(key: str, value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,12 +283,11 @@ def _report_lines(report: "ImportReport") -> Iterator[str]:
 
 def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str, Any]:
     """Prompts, targets and the selected chains, as the experiment's students are trained on them."""
-    from scotd.answers import parse
     from scotd.experiment import Plan
+    from scotd.experiment.examples import chain_target
     from scotd.experiment.selections import Pool
-    from scotd.prompts import student_prompt, target_text
+    from scotd.prompts import student_prompt
     from scotd.select import select
-    from scotd.types import Chain
 
     plan = Plan.of(load(experiment, ()))
     counts: Counter[str] = Counter(kept=0)
@@ -300,15 +300,10 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
         for reason, count in counts.items():
             say(f"{reason}: {count}")
 
-    def completion(question: "Question", chain: Chain) -> str:
-        parsed = parse(chain.text, question, chain.finish)
-        assert parsed.answer is not None, "a selection keeps chains with an answer only"
-        return target_text(question, parsed.rationale, parsed.answer, plan.templates)
-
     return {
         "chain_ids": kept(),
         "prompt_of": lambda question: student_prompt(question, plan.templates),
-        "completion_of": completion,
+        "completion_of": partial(chain_target, plan),
     }
 
 

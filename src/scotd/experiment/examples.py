@@ -27,6 +27,13 @@ def chain_examples(plan: Plan, student: str, chains: Iterable[Chain]) -> Iterato
         yield _example(plan, student, plan.questions[key], list(found))
 
 
+def chain_target(plan: Plan, question: Question, chain: Chain) -> str:
+    """What a student learns from a selected chain."""
+    parsed = parse(chain.text, question, chain.finish)
+    assert parsed.answer is not None, "a selection keeps chains with an answer only"
+    return target_text(question, parsed.rationale, parsed.answer, plan.templates)
+
+
 def label_examples(
     plan: Plan, student: str, questions: Sequence[Question], labels: Mapping[str, str], source: str
 ) -> Examples:
@@ -54,15 +61,10 @@ def label_examples(
 
 
 def _example(plan: Plan, student: str, question: Question, chains: Sequence[Chain]) -> TrainingExample:
-    targets: list[str] = []
-    for chain in chains:
-        parsed = parse(chain.text, question, chain.finish)
-        assert parsed.answer is not None, "a selection keeps chains with an answer only"
-        targets.append(target_text(question, parsed.rationale, parsed.answer, plan.templates))
     return TrainingExample(
         question_key=question.key,
         prompt=plan.prompt_for(student, question),
-        targets=tuple(targets),
+        targets=tuple(chain_target(plan, question, chain) for chain in chains),
         finished=tuple(chain.finish is not Finish.LENGTH for chain in chains),
         weights=(1.0,) * len(chains),
     )
