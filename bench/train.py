@@ -6,7 +6,8 @@
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
 same tokens. TRL runs as its users would run it here at its best: prompts and completions tokenised beforehand, loss on
 completions, no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head. Packing and
-padding-free need FlashAttention. Both sides keep big blocks of memory (`device.keep_memory`) and use the same
+padding-free need FlashAttention. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which
+are not counted. Both sides keep big blocks of memory (`device.keep_memory`) and use the same
 optimizer. A step's time is everything between two steps' ends: data, forward, backward, clipping, update.
 """
 
@@ -26,6 +27,8 @@ from harness import Found, ask, emit, median, note, peak_gib, turns, worker
 
 BATCH = 32
 SCRIPT = str(Path(__file__))
+FEW = Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet"  # 8 chains a question
+MANY = Path(__file__).with_name("feedback-30-chains.parquet")  # 30 chains for each of 24 questions
 
 
 def random_questions(chains: int, steps: int, prompt: int, chain: int) -> list[Any]:
@@ -45,8 +48,8 @@ def batch_of(questions: list[Any]) -> int:
     return chains * (BATCH // chains)
 
 
-def shipped_questions(chains: int, steps: int) -> list[Any]:
-    """Chains of the shipped corpus with their questions as a student gets them: what a teacher really repeats."""
+def teacher_questions(chains: int, steps: int) -> list[Any]:
+    """A teacher's chains with their questions as a student gets them: what a teacher really repeats."""
     from transformers import AutoTokenizer
 
     from scotd.config import PromptConfig
@@ -62,7 +65,7 @@ def shipped_questions(chains: int, steps: int) -> list[Any]:
     templates = Templates.of(PromptConfig())
     targets: dict[str, list[list[int]]] = {}
     with tempfile.TemporaryDirectory() as folder, Corpus.open(Path(folder) / "corpus.sqlite") as corpus:
-        import_parquet(corpus, Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet")
+        import_parquet(corpus, FEW if chains <= 8 else MANY)
         questions = {question.key: question for question in corpus.questions()}
         for chain in corpus.chains():
             if chain.sampling.temperature == 1:
@@ -103,6 +106,7 @@ def ours(spec: Any) -> Found:
         schedule="constant_with_warmup",
         evaluations=0,
         checkpoints=0,
+        compile=spec["compile"],
     )
     times = [time.perf_counter()]
     logs: list[dict[str, float]] = []
@@ -155,6 +159,7 @@ def trl(spec: Any) -> Found:
             max_length=None,
             completion_only_loss=True,
             activation_checkpointing=False,
+            torch_compile=spec["compile"],
             bf16=spec["bf16"],
             logging_steps=1,
             save_strategy="no",
@@ -204,7 +209,7 @@ def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
 
 def check_equal(questions: list[Any]) -> float:
     """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
-    spec = {"questions": questions, "bf16": False, "shuffled": False}
+    spec = {"questions": questions, "bf16": False, "shuffled": False, "compile": False}
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
     if difference > 1e-3:
@@ -212,11 +217,12 @@ def check_equal(questions: list[Any]) -> float:
     return difference
 
 
-def compare(name: str, questions: list[Any], given: argparse.Namespace) -> None:
+def compare(name: str, questions: list[Any], rounds: int) -> None:
     chains = len(questions[0][1])
     difference = check_equal(questions[: BATCH // chains])
-    spec = {"name": name, "questions": questions, "bf16": True, "shuffled": True}
-    found = turns(SCRIPT, ["ours", "trl"], spec, given.rounds)
+    compiled = "compiled" in name
+    spec = {"name": name, "questions": questions, "bf16": True, "shuffled": True, "compile": compiled}
+    found = turns(SCRIPT, ["ours", "trl"], spec, rounds)
     seconds = {side: median(rows, "seconds") for side, rows in found.items()}
     memory = {side: median(rows, "peak_gib") for side, rows in found.items()}
     emit(
@@ -225,7 +231,7 @@ def compare(name: str, questions: list[Any], given: argparse.Namespace) -> None:
         chains_a_second={side: round(batch_of(questions) / value, 2) for side, value in seconds.items()},
         peak_gib=memory,
         memory_ratio=round(memory["ours"] / memory["trl"], 2),
-        rounds=given.rounds,
+        rounds=rounds,
         difference=difference,
         chains=chains,
         prompt=round(sum(len(prompt) for prompt, _ in questions) / len(questions), 1),
@@ -298,12 +304,14 @@ def main() -> None:
         "train_8_branches": lambda: random_questions(8, given.steps, 40, 45),
         "train_30_branches": lambda: random_questions(30, given.steps, 40, 45),
         "train_1_branch": lambda: random_questions(1, given.steps, 40, 45),
-        "train_shipped_chains_8": lambda: shipped_questions(8, given.steps),
+        "train_8_branches_compiled": lambda: random_questions(8, max(9, given.steps), 40, 45),
+        "train_teacher_8_branches": lambda: teacher_questions(8, given.steps),
+        "train_teacher_30_branches": lambda: teacher_questions(30, given.steps),
     }
     if given.curves:
         benchmarks = {
             f"train_curve_chains_{chains}": partial(random_questions, chains, given.steps, 40, 45)
-            for chains in (1, 2, 4, 8, 16, 30)
+            for chains in (2, 4, 16)  # 1, 8 and 30 are benchmarks of their own
         }
         benchmarks |= {
             f"train_curve_prompt_{length}": partial(random_questions, 8, given.steps, length, 45)
@@ -312,7 +320,7 @@ def main() -> None:
     for name, questions in benchmarks.items():
         if given.only is None or given.only in name:
             note(f"{name}: equality first")
-            compare(name, questions(), given)
+            compare(name, questions(), 1 if "compiled" in name else given.rounds)
     if given.curves:
         for vocabulary in (32_000, 49_152, 151_936):
             name = f"train_curve_vocabulary_{vocabulary}"

@@ -397,6 +397,7 @@ def test_no_setting_is_left_out_of_the_file(run: Run) -> None:
                 None,
                 config.FilterConfig,
                 config.LoraConfig,
+                config.PricesConfig,
                 config.PublishedConfig,
             ):  # one line says it all
                 yield from keys(inner)
@@ -875,6 +876,50 @@ def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Ru
     assert run("corpus", "export", "c.sqlite", "a.jsonl", "--experiment", own, "--selection", "all").code == 0
     assert len(Path("a.jsonl").read_text().splitlines()) == len(rows) + 1
     refused(run("corpus", "export", "c.sqlite", "b.jsonl", "--experiment", own, "--split", "train"), "--experiment")
+
+
+def test_an_export_of_one_student_goes_by_its_own_selection(run: Run, own: Path, tmp_path: Path) -> None:
+    from scotd.experiment import Plan
+
+    text = own.read_text(encoding="utf-8")
+    students = (
+        "students:\n"
+        "  one: {target: scotd, filter: {name: shortest, budget: 1}}\n"
+        "  labels: {target: label-only}\n"
+        "  base: {target: undistilled}\n"
+    )
+    own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", students, text), encoding="utf-8")
+    plan = Plan.of(config.load(own))
+    with Corpus.open(tmp_path / "c.sqlite") as opened:
+        opened.add_questions(plan.train)
+        opened.add_prompts(plan.teacher_prompts.values())
+        for index, words in enumerate(
+            ["Books are lent there. So the answer is (B).", "Books. So the answer is (B).", "The answer is A."]
+        ):
+            prompt = plan.teacher_prompts["mine/q1"].id
+            chain = Chain(
+                question_key="mine/q1",
+                prompt_id=prompt,
+                teacher="local:qwen2.5-coder-1.5b-instruct",
+                sampling=plan.sampling,
+                index=index,
+                text=words,
+                finish=Finish.STOP,
+            )
+            opened.add_chains([chain])
+    export = ["corpus", "export", "c.sqlite"]
+    result = run(*export, "t.jsonl", "--experiment", own, "--student", "one")
+    assert result.code == 0 and "kept: 1" in result.err
+    (row,) = [json.loads(line) for line in Path("t.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert row["completion"] == " Books. So the answer is (B)." and row["question"] == "mine/q1"
+    assert run(*export, "l.jsonl", "--experiment", own, "--student", "labels", "--form", "messages").code == 0
+    labels = [json.loads(line)["messages"][-1]["content"] for line in Path("l.jsonl").read_text().splitlines()]
+    assert len(labels) == len(plan.train) and all("answer is (" in label for label in labels)
+    refused(run(*export, "x.jsonl", "--experiment", own, "--student", "onne"), "Did you mean 'one'?")
+    refused(run(*export, "x.jsonl", "--experiment", own, "--student", "base"), "undistilled", "not trained")
+    refused(run(*export, "x.jsonl", "--student", "one"), "--experiment")
+    refused(run(*export, "x.jsonl", "--experiment", own, "--student", "one", "--selection", "all"), "--selection")
+    refused(run("corpus", "export", "no.sqlite", "x.jsonl", "--experiment", own, "--student", "one"), "no such corpus")
 
 
 def test_chains_of_others_come_in_with_a_mapping(run: Run, own: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -437,6 +438,30 @@ def test_activations_computed_twice_change_no_bit(kind: str, make_model: MakeMod
         assert model.is_activation_checkpointing == twice
         found.append(weights(model))
     assert_same_bits(*found)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_train_alike(make_model: MakeModel, tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        model = make_model("llama")
+        trained = run(model, some_examples(), config(epochs=2, compile=compiled), tmp_path / str(compiled))
+        assert not any(module._compiled_call_impl for module in model.modules())  # decoding goes without
+        losses.append(trained.losses)
+    assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=1e-5)  # the last one after an update
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_compiler_compiling_is_refused(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    with pytest.raises(ModelError, match=r"training\.compile: .* C\+\+ compiler"):
+        run(make_model("llama"), some_examples(), config(compile=True), tmp_path)
 
 
 def test_warm_up_and_schedule(make_model: MakeModel, tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ _STATEMENT = re.compile(
     rf"|{EDGE}{words('phrase')}{EDGE}|#{{4,}}+|\\f?boxed(?=\s?\{{))",
     re.IGNORECASE,
 )
+# Where a statement may begin in an ASCII text in lower case; a text with a rarer beginning is searched from end to end.
+BEGINNINGS = ("answer", "ans", "respuesta", "resposta", "risposta", "antwort")
+RARE_BEGINNINGS = ("choice is", "option is", "one is", "####", "boxed")
 _CHOOSING = re.compile(
     rf"{EDGE}i(?:'d|'ll|\swill|\swould)?\s(?:choose|pick|select|go\swith|say){EDGE}"
     r"|(?:^|(?<=[\n.]))\s?(?:label|sentiment|verdict|classification|prediction|choice|option|conclusion)\s?:",
@@ -192,7 +195,7 @@ class _Reader(Reading):
     def _stated(self) -> list[tuple[_Claim, bool]]:
         """All statements, each with whether it is a weak one."""
         stated = []
-        for match in _STATEMENT.finditer(self.read):
+        for match in _statements(self.text):
             claim = self._value(match.start(), match.end())
             if claim.kind is not _Kind.OPEN and _HYPOTHESIS.search(self._clause(match.start(), 40)):
                 continue
@@ -290,6 +293,25 @@ class _Reader(Reading):
         """What stands before a place, back to the last mark that parts clauses: no lead and no hypothesis spans one."""
         window = self.read[max(0, end - longest) : end]
         return window[max(map(window.rfind, ".!?;()")) + 1 :]
+
+
+def _statements(text: Text) -> Iterator[re.Match[str]]:
+    """What `_STATEMENT` finds, looked for where it can begin: trying every place took most of the time of a reading."""
+    if not text.source.isascii() or any(rare in text.low for rare in RARE_BEGINNINGS):
+        yield from _STATEMENT.finditer(text.read)
+        return
+    places = set()
+    for beginning in BEGINNINGS:
+        place = text.low.find(beginning)
+        while place >= 0:
+            places.add(place)
+            place = text.low.find(beginning, place + 1)
+    done = 0
+    for place in sorted(places):
+        match = _STATEMENT.match(text.read, place) if place >= done else None
+        if match is not None:
+            yield match
+            done = match.end()
 
 
 def _claim(start: int, value: int, named: Named) -> _Claim:

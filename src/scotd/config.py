@@ -142,6 +142,13 @@ class SamplingConfig(Section):
         return self
 
 
+class PricesConfig(Section):
+    """What a server takes: US dollars a million tokens."""
+
+    prompt: Annotated[float, Field(ge=0)]
+    completion: Annotated[float, Field(ge=0)]
+
+
 class TeacherConfig(Section):
     """`local` runs a model here through transformers; `openai` asks any OpenAI-compatible endpoint; `imported` asks
     nobody: its chains are in the corpus already, under the `name` that their import gave them.
@@ -160,6 +167,7 @@ class TeacherConfig(Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     max_n: Count | None = None
     logprobs: bool = True
+    prices: PricesConfig | None = None
     batch_chains: Count = 64
     device: str | None = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -198,6 +206,7 @@ class TrainingConfig(Section):
     lora: LoraConfig | None = None
     accumulation: Count = 1
     activation_checkpointing: bool = False
+    compile: bool = False
     evaluations: Annotated[Whole, Field(ge=0)] = 4
     checkpoints: Annotated[Whole, Field(ge=0)] = 4
     keep_weights: bool = True

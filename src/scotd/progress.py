@@ -11,7 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:  # rich: only a terminal needs it
+    from rich.console import Console
+    from rich.progress import Progress as Bars
 
 PLAIN_EVERY_SECONDS = 10.0
 # Work that comes in bursts (a batch of chains) has no rate worth a forecast in its first one.
@@ -113,32 +117,49 @@ class _Lines:
 
 @contextmanager
 def _bar(description: str, total: int | None, stream: TextIO) -> Iterator[Progress]:
-    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.markup import escape
 
-    with rich_progress.Progress(
+    with bars(Console(file=stream)) as shown, on_bar(shown, description, total) as bar:
+        yield bar
+
+
+def bars(console: "Console") -> "Bars":
+    """Where stages show their bars."""
+    from rich import progress as rich_progress
+
+    return rich_progress.Progress(
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeElapsedColumn(),
         rich_progress.TimeRemainingColumn(),
         rich_progress.TextColumn("{task.fields[note]}", markup=False),
-        console=Console(file=stream),
-    ) as bar:
-        task = bar.add_task(escape(description), total=total, note="")
+        console=console,
+    )
 
-        class _Bar:
-            def advance(self, n: int, note: str = "") -> None:
-                if note:
-                    bar.update(task, advance=n, note=note)
-                else:
-                    bar.update(task, advance=n)
 
-            def say(self, message: str) -> None:
-                bar.console.print(message, markup=False, highlight=False)
+@contextmanager
+def on_bar(shown: "Bars", description: str, total: int | None, *, stays: bool = True) -> Iterator[Progress]:
+    """A bar of its own for one stage; one that does not stay is gone when the stage ends."""
+    from rich.markup import escape
 
+    task = shown.add_task(escape(description), total=total, note="")
+
+    class _Bar:
+        def advance(self, n: int, note: str = "") -> None:
+            if note:
+                shown.update(task, advance=n, note=note)
+            else:
+                shown.update(task, advance=n)
+
+        def say(self, message: str) -> None:
+            shown.console.print(message, markup=False, highlight=False)
+
+    try:
         yield _Bar()
+    finally:
+        if not stays:
+            shown.remove_task(task)
 
 
 def _rate(a_second: float) -> str:

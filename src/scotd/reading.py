@@ -64,6 +64,7 @@ _MARKUP = re.compile(
     r"|[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]",
     re.IGNORECASE,
 )
+_PERHAPS_MARKUP = re.compile(r"[\t-\r\x1c-\x1f<\\*`_]|  ")  # in ASCII; a text without any is read as it stands
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,12 @@ class Text:
     source: str
     read: str
     low: str
-    places: list[int]
+    places: Sequence[int]
 
     @classmethod
     def of(cls, source: str) -> "Text":
+        if source.isascii() and _PERHAPS_MARKUP.search(source) is None:
+            return cls(source, source, source.lower(), range(len(source) + 1))
         pieces: list[str] = []
         places: list[int] = []
         done = 0

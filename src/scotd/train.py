@@ -11,6 +11,7 @@ process and many compute the same update. Since the plan is fixed, resuming mean
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from transformers.trainer_utils import SaveStrategy
 from scotd.config import TrainingConfig
 from scotd.device import release_memory
 from scotd.errors import DataError
-from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
+from scotd.forward import ATTENTION, attention_of, compiled_layers, head_is_plain, tree_loss
 from scotd.student import Loaded
 from scotd.token_store import TokenExample
 from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack
@@ -253,7 +254,7 @@ def train(
         for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
             trainer.remove_callback(type(callback))
     model.config.use_cache = False
-    with attention_of(model, ATTENTION):
+    with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else nullcontext():
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
     history = trainer.state.log_history

@@ -15,10 +15,12 @@ from typing import Literal, cast
 ChatRole = Literal["system", "user", "assistant"]
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def digest(value: object) -> str:
     """Return 32 hex digits that name a JSON-able value (keys sorted, no spaces, UTF-8)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ base.py      options and checks that commands share      terminal.py  what may r
 init.py      init      (guess.py, starter.py)            preview.py   preview   (mask.py)
 run.py       run, sample, report                         predict.py   predict
 corpus.py    corpus stats, show                          exchange.py  corpus import, export
+practice.py  practice-teacher                            board.py     a run's cells on a terminal
 """
 
 import errno
@@ -19,6 +20,7 @@ from scotd import __version__
 from scotd.cli.corpus import show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.init import init
+from scotd.cli.practice import practice_teacher
 from scotd.cli.predict import predict
 from scotd.cli.preview import preview
 from scotd.cli.run import report, run, sample
@@ -65,7 +67,7 @@ def corpus() -> None:
     """Look into a corpus of chains, and take chains in or out."""
 
 
-for _command in (init, preview, run, sample, report, predict, corpus):
+for _command in (init, preview, run, sample, report, predict, corpus, practice_teacher):
     cli.add_command(_command)
 for _command in (stats, show, import_chains, export_chains):
     corpus.add_command(_command)

@@ -16,7 +16,7 @@ from scotd.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from scotd.config import PromptConfig
-    from scotd.corpus import Corpus, ImportReport
+    from scotd.corpus import Corpus, ImportReport, JsonlForm
     from scotd.types import Question
 
 EXPERIMENT = click.option(
@@ -90,6 +90,7 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
     type=click.Choice(["correct", "all", "majority"]),
     help="With --experiment: which chains are written.  [default: correct]",
 )
+@click.option("--student", metavar="NAME", help="With --experiment: exactly what this student of it is trained on.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def export_chains(
     corpus: Path,
@@ -100,22 +101,31 @@ def export_chains(
     teacher: str | None,
     experiment: Path | None,
     selection: str | None,
+    student: str | None,
     force: bool,
 ) -> None:
     """Write chains of a CORPUS to OUT: .parquet holds everything and can be imported again, .jsonl is for other
-    training tools. With --experiment a .jsonl holds what a student is trained on: its prompt, its target, and the
-    selected chains; otherwise the teacher's prompt and its raw text."""
+    training tools. With --experiment a .jsonl holds what students are trained on: their prompt, their target, and the
+    selected chains, with --student those of one student, its filter included; otherwise the teacher's prompt and its
+    raw text."""
     kind = out.suffix.lower()
     if kind not in (".parquet", ".jsonl"):
         raise ConfigError(f"{out}: name a file that ends in .parquet or .jsonl.")
     if kind == ".parquet" and (form is not None or experiment is not None):
         raise ConfigError(f"{out}: --{'form' if form is not None else 'experiment'} is for a .jsonl: leave it out.")
-    if selection is not None and experiment is None:
-        raise ConfigError("--selection needs --experiment, whose questions and templates it goes by.")
+    for option, value in (("selection", selection), ("student", student)):
+        if value is not None and experiment is None:
+            raise ConfigError(f"--{option} needs --experiment, whose questions and templates it goes by.")
+    if selection is not None and student is not None:
+        raise ConfigError("--student has a selection of its own in the experiment: leave --selection out.")
     if experiment is not None and (task, split, teacher) != (None, None, None):
         raise ConfigError("--experiment says which chains: leave --task, --split and --teacher out.")
     if out.exists() and not force:
         raise ConfigError(f"{out}: is there already; --force writes over it.")
+    written_as: JsonlForm = "messages" if form == "messages" else "prompt-completion"
+    if experiment is not None and student is not None:
+        click.echo(f"{out}: {_write_student(corpus, out, experiment, student, written_as)} examples")
+        return
     with reading(corpus) as opened:
         _check_filter(opened, task, split, teacher)
         if kind == ".parquet":
@@ -130,7 +140,7 @@ def export_chains(
         written = export_jsonl(
             opened,
             out,
-            form="messages" if form == "messages" else "prompt-completion",
+            form=written_as,
             task=task,
             split=split,
             teacher=teacher,
@@ -279,6 +289,29 @@ def _report_lines(report: "ImportReport") -> Iterator[str]:
         for reason, count in Counter(problem.reason for problem in report.problems).most_common():
             first = next(problem for problem in report.problems if problem.reason == reason)
             yield safe(f"    {count} because {reason}, the first: {first.path}, row {first.row} ('{first.value}')")
+
+
+def _write_student(corpus: Path, out: Path, experiment: Path, student: str, form: "JsonlForm") -> int:
+    """The training examples of one student, chosen as `scotd run` chooses them; returns how many."""
+    from scotd.corpus import Corpus, export_pairs
+    from scotd.experiment import Plan
+    from scotd.experiment.selections import examples_of
+    from scotd.progress import track
+
+    plan = Plan.of(load(experiment, ()))
+    known = plan.experiment.students
+    if student not in known:
+        raise ConfigError(f"--student {student}: {experiment} has none of that name.{did_you_mean(student, known)}")
+    if not known[student].target.trained:
+        raise ConfigError(f"--student {student}: its target is {known[student].target}, it is not trained.")
+    if not corpus.is_file():
+        raise DataError(f"{corpus}: no such corpus.")
+    with Corpus.open(corpus) as opened:
+        made = examples_of(plan, opened, student, track)
+        for reason, count in {"kept": made.kept, **made.dropped}.items():
+            say(f"{reason}: {count}")
+        pairs = ((one.question_key, one.prompt, target) for one in made.stream() for target in one.targets)
+        return export_pairs(out, pairs, form=form)
 
 
 def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """`scotd run`, `scotd sample`, `scotd report`."""
 
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,7 @@ from scotd.errors import ScotdError
 
 if TYPE_CHECKING:
     from scotd.config import Experiment
+    from scotd.experiment import Cell
 
 
 @click.command(short_help="Sample, select, train, evaluate, report; resumes.")
@@ -50,9 +54,8 @@ def run(
 ) -> None:
     """Go through all stages of an EXPERIMENT file; each is skipped when done and resumes when interrupted."""
     settings = load(experiment, overrides, limit, scale)
-    from scotd.experiment import Plan, describe
+    from scotd.experiment import Plan, accuracy_line, describe
     from scotd.experiment import run as run_experiment
-    from scotd.experiment.run import accuracy_line
 
     if dry_run:
         for line in describe(Plan.of(settings)):
@@ -63,9 +66,17 @@ def run(
     if until in ("train", "evaluate", "report"):
         require_local()  # told now, not after the chains were paid for
     quiet_libraries()
-    outcome = run_experiment(settings, until="evaluate" if until == "report" else until, fresh=fresh, say=say)
-    for cell in outcome.cells:
-        click.echo(accuracy_line(cell))
+    go = partial(run_experiment, settings, until="evaluate" if until == "report" else until, fresh=fresh)
+    if sys.stderr.isatty():
+        from scotd.cli.board import Board
+
+        with Board(sys.stderr) as board:
+            outcome = go(say=board.say, show=board.show, progress=board.track)
+    else:
+        outcome = go(say=say, show=_lines())
+    if not (sys.stderr.isatty() and sys.stdout.isatty()):  # they stand on this terminal already
+        for cell in outcome.cells:
+            click.echo(accuracy_line(cell))
     if until == "report":
         from scotd.report import write_report
 
@@ -79,12 +90,22 @@ def run(
 @SET
 @LIMIT
 @SCALE
+@click.option("--dry-run", is_flag=True, help="Say what would be asked and what it would cost, and stop.")
 @needs_torch
-def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scale: str | None) -> None:
+def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scale: str | None, dry_run: bool) -> None:
     """Only ask the teacher for the chains that EXPERIMENT lacks (the same as run --until sample)."""
     settings = load(experiment, overrides, limit, scale)
+    from scotd.experiment import Plan
     from scotd.experiment import run as run_experiment
 
+    if dry_run:
+        from scotd.experiment.estimate import estimate
+
+        quiet_libraries()
+        for line in estimate(Plan.of(settings)).lines():
+            click.echo(safe(line))
+        _warn_of_placeholders(settings)
+        return
     refuse_placeholders(settings)
     quiet_libraries()
     run_experiment(settings, until="sample", say=say)
@@ -105,6 +126,22 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
     from scotd.report import write_report
 
     click.echo(f"Report: {write_report(*folders, out=out)}")
+
+
+def _lines() -> "Callable[[Sequence[Cell]], None]":
+    """A line for each cell when it is done."""
+    from scotd.experiment import accuracy_line
+
+    told: set[tuple[str, str, str]] = set()
+
+    def show(cells: "Sequence[Cell]") -> None:
+        for cell in cells:
+            place = cell.student, cell.split, cell.decoding
+            if cell.done and place not in told:
+                told.add(place)
+                say(accuracy_line(cell))
+
+    return show
 
 
 def _warn_of_placeholders(settings: "Experiment") -> None:

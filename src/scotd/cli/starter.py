@@ -74,6 +74,7 @@ teacher:
   # timeout_seconds: @teacher.timeout_seconds ## openai
   # max_n: @teacher.max_n ## openai: most chains in one request; null finds out
   # logprobs: @teacher.logprobs ## openai: ask for log-probabilities where the server gives them
+  # prices: @teacher.prices ## openai: dollars a million tokens, {{prompt: 0.15, completion: 0.6}}, for --dry-run
   # batch_chains: @teacher.batch_chains ## local: chains written at once
   # device: @teacher.device ## local: cuda, cpu, ...; null takes the best there is
   # precision: @teacher.precision ## local: auto, bfloat16 or float32
@@ -126,6 +127,7 @@ training:
   # lora: null ## low-rank adapters instead of full fine-tuning, for instance {{rank: 16}}
   # accumulation: @training.accumulation ## parts that a step is computed in, to save memory
   # activation_checkpointing: @training.activation_checkpointing ## computes twice, to save memory
+  # compile: @training.compile ## layers through torch.compile: needs a C++ compiler, or Triton on a GPU
   # evaluations: @training.evaluations ## on the dev split, where there is one: the best checkpoint stays
   # checkpoints: @training.checkpoints ## to resume from, where there is no dev split
   # keep_weights: @training.keep_weights ## false: deleted when everything is answered

@@ -14,7 +14,7 @@ with `records` and `matching`, takes in somebody else's chains.
 
 from scotd.corpus.exchange import Exchanged, export_parquet, import_parquet, is_exported
 from scotd.corpus.foreign import ImportColumns, ImportReport, Problem, import_chains
-from scotd.corpus.jsonl import JsonlForm, export_jsonl
+from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs
 from scotd.corpus.matching import NoMatch, QuestionIndex, label_of, match
 from scotd.corpus.records import Record, column, read_records
 from scotd.corpus.store import Corpus
@@ -51,6 +51,7 @@ __all__ = [
     "Want",
     "column",
     "export_jsonl",
+    "export_pairs",
     "export_parquet",
     "import_chains",
     "import_parquet",

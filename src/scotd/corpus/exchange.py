@@ -18,13 +18,14 @@ from typing import Any
 
 from scotd import __version__
 from scotd.corpus.jsonl import Prompts, whole_or_not_at_all
-from scotd.corpus.store import Corpus
+from scotd.corpus.store import BULK, Corpus
 from scotd.corpus.values import ChainsAdded
 from scotd.errors import DataError
 from scotd.types import Chain, Choice, Finish, Message, Prompt, Question, SamplingParams
 
 FORMAT = 1
 ROW_GROUP = 20_000  # rows held in memory while writing
+READ_ROWS = 5_000  # prompts stand in every row
 
 Row = dict[str, Any]
 
@@ -103,16 +104,21 @@ def import_parquet(corpus: Corpus, path: Path) -> Exchanged:
         counts = _Counts()
         added = ChainsAdded()
         changed = 0
-        for batch in file.iter_batches(batch_size=5_000):
+        held: list[Chain] = []
+        for batch in file.iter_batches(batch_size=READ_ROWS):
             questions, prompts, chains = _values(batch.to_pylist())
             fresh = {key: question for key, question in questions.items() if key != counts.last_key}
             changed += corpus.add_questions(fresh.values(), changes="keep").changed
             corpus.add_prompts(prompts.values())
-            added += corpus.add_chains(chains)
+            held += chains
+            if len(held) >= BULK:
+                added += corpus.add_chains(held)
+                held = []
             counts.questions += len(fresh)
             counts.chains += len(chains)
             counts.prompts |= prompts.keys()
             counts.last_key = next(reversed(questions), counts.last_key)
+        added += corpus.add_chains(held)
     if counts.as_json() != {name: about[name] for name in counts.as_json()}:
         raise DataError(f"{path}: holds {counts.as_json()}, not what it says of itself. Fetch it again.")
     for record in about["runs"]:

@@ -56,6 +56,17 @@ def export_jsonl(
     return written
 
 
+def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str]], *, form: JsonlForm) -> int:
+    """Write one JSON object for each (question key, prompt, completion); returns how many."""
+    written = 0
+    with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
+        for key, prompt, completion in pairs:
+            value = {**_pair(prompt, completion, form), "question": key}
+            out.write(json.dumps(value, ensure_ascii=False) + "\n")
+            written += 1
+    return written
+
+
 def _pair(prompt: Prompt, completion: str, form: JsonlForm) -> dict[str, object]:
     answer = [{"role": "assistant", "content": completion}]
     if form == "messages":

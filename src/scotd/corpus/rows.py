@@ -143,11 +143,10 @@ WHERE NOT EXISTS (SELECT 1 FROM duplicates WHERE chain = ? AND text = ?)
 """
 
 
-def insert_chains(tables: Tables, rows: Iterable[ChainRow], request: int | None) -> ChainsAdded:
+def insert_chains(tables: Tables, rows: Sequence[ChainRow], request: int | None) -> ChainsAdded:
     """Store chains; the first text committed under an identity stays, a different one is set aside and counted."""
-    new = same = duplicate = 0
-    for row in rows:
-        values = (
+    values = [
+        (
             row.digest,
             tables.question(row.question),
             tables.prompt(row.prompt),
@@ -160,18 +159,22 @@ def insert_chains(tables: Tables, rows: Iterable[ChainRow], request: int | None)
             row.mean_logprob,
             request,
         )
-        if tables.connection.execute(_INSERT_CHAIN, values).rowcount == 1:
-            new += 1
-            continue
+        for row in rows
+    ]
+    before = tables.connection.total_changes
+    tables.connection.executemany(_INSERT_CHAIN, values)
+    new = tables.connection.total_changes - before
+    if new == len(rows):
+        return ChainsAdded(new=new)
+    duplicate = 0
+    for row in rows:
         chain, text = tables.connection.execute(
             "SELECT id, text FROM chains WHERE digest = ?", (row.digest,)
         ).fetchone()
-        if text == row.text:
-            same += 1
-        else:
+        if text != row.text:
             tables.connection.execute(_SET_ASIDE, (chain, row.text, request, chain, row.text))
             duplicate += 1
-    return ChainsAdded(new=new, same=same, duplicate=duplicate)
+    return ChainsAdded(new=new, same=len(rows) - new - duplicate, duplicate=duplicate)
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,10 @@ from pathlib import Path
 
 from scotd.errors import CorpusError
 
+# Chains' digests come in no order, so that a bulk import touches pages all over their index: kept in memory, and not
+# copied from the log into the file again and again.
+CACHE_KIB = 128 << 10
+CHECKPOINT_PAGES = 16_000
 APPLICATION_ID = 0x5C07D001  # any number that no other program uses
 
 _FIRST = """
@@ -136,6 +140,8 @@ def connect_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         migrate(connection, path, migrations)
     except sqlite3.Error as error:
         if connection is not None:

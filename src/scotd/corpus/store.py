@@ -40,7 +40,8 @@ from scotd.types import (
 
 T = TypeVar("T")
 
-BATCH = 5_000  # chains a transaction, where many are stored at once
+BATCH = 5_000  # rows a transaction, where many are stored at once
+BULK = 50_000  # chains of a bulk import: a transaction writes each page of their index once
 
 
 class Corpus:
@@ -205,10 +206,10 @@ class Corpus:
         ]
 
     def add_chains(self, chains: Iterable[Chain]) -> ChainsAdded:
-        """Store chains that no request of ours brought, some thousands a transaction; committed when it returns."""
+        """Store chains that no request of ours brought, many a transaction; committed when it returns."""
         added = ChainsAdded()
         stream = iter(chains)
-        while batch := list(islice(stream, BATCH)):
+        while batch := list(islice(stream, BULK)):
             given = rows.chain_rows(batch)
             added += self._write(lambda tables, given=given: rows.insert_chains(tables, given, None))  # type: ignore[misc]
         return added

@@ -7,6 +7,6 @@ fingerprint of its chains and settings, predictions by the student's fingerprint
 """
 
 from scotd.experiment.plan import Plan, describe
-from scotd.experiment.run import STAGES, Outcome, run
+from scotd.experiment.run import STAGES, Cell, Outcome, accuracy_line, run
 
-__all__ = ["STAGES", "Outcome", "Plan", "describe", "run"]
+__all__ = ["STAGES", "Cell", "Outcome", "Plan", "accuracy_line", "describe", "run"]

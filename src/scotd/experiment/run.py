@@ -1,7 +1,7 @@
 """The stages in their order, each skipped when done."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -32,12 +32,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One number of the report: a student on a split, decoded one way."""
+    """One number of the report: a student on a split, decoded one way. `accuracy` is None while it is not `done`, and
+    where the questions have no gold labels."""
 
     student: str
     split: str
     decoding: str
     accuracy: Accuracy | None
+    done: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,18 @@ class Outcome:
     cells: tuple[Cell, ...]
 
 
+Show = Callable[[Sequence[Cell]], None]
+"""Called with all cells of a run in the file's order, when they are known and whenever one of them is done."""
+
+
 def run(
-    experiment: Experiment, *, until: str = STAGES[-1], fresh: bool = False, say: Say, progress: Tracker = track
+    experiment: Experiment,
+    *,
+    until: str = STAGES[-1],
+    fresh: bool = False,
+    say: Say,
+    show: Show = lambda cells: None,
+    progress: Tracker = track,
 ) -> Outcome:
     """Go through the stages up to and including `until`, resuming whatever an earlier sitting left.
 
@@ -67,7 +79,7 @@ def run(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     for note in plan.notes:
         say(f"note: {note}")
-    cells: list[Cell] = []
+    cells = _cells(plan)
     with Corpus.open(plan.corpus_path) as corpus:
         lineage = _lineage(plan, started)
         corpus.add_questions(plan.questions.values())
@@ -86,6 +98,8 @@ def run(
             lineage |= _machine()
             folder.write("run.json", lineage)
             clear_stale(plan, folder)
+            if until == "evaluate":
+                show(tuple(cells.values()))
             trained: dict[str, int] = {}
             have = partial(answered, plan, corpus)
             for student in train_stage(plan, folder, trainings, answered=have, say=say, progress=progress):
@@ -94,11 +108,21 @@ def run(
                     folder.write("funnel.json", {**funnel, "trained": {**funnel["trained"], **trained}})
                 if until == "evaluate":
                     for cell in evaluate_stage(plan, corpus, folder, student, progress=progress):
-                        say(accuracy_line(cell))
-                        cells.append(cell)
+                        cells[cell.student, cell.split, cell.decoding] = cell
+                        show(tuple(cells.values()))
                     let_go(plan, folder, student)
     folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
-    return Outcome(folder=plan.folder, cells=tuple(cells))
+    return Outcome(folder=plan.folder, cells=tuple(cell for cell in cells.values() if cell.done))
+
+
+def _cells(plan: Plan) -> dict[tuple[str, str, str], Cell]:
+    """What the run is to find out, nothing of it done."""
+    return {
+        (student, split, decoding): Cell(student=student, split=split, decoding=decoding, accuracy=None, done=False)
+        for student in plan.experiment.students
+        for split in plan.evaluated
+        for decoding in plan.decodings(student, split)
+    }
 
 
 def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:

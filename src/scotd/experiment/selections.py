@@ -89,10 +89,7 @@ def select_stage(
         if not student.target.trained:
             continue
         with folder.stage("select", name) as record:
-            if student.target is Target.LABEL_ONLY:
-                made = _labels(plan, corpus, name)
-            else:
-                made = _chains(plan, corpus, name, progress)
+            made = examples_of(plan, corpus, name, progress)
             record.counts = {"kept": made.kept, **made.dropped}
         trainings[name] = made
         counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": made.questions}
@@ -103,6 +100,13 @@ def select_stage(
             + (f"; dropped: {dropped}" if dropped else "")
         )
     return trainings
+
+
+def examples_of(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Examples:
+    """What one trained student learns; its chains are chosen now, and stored as chosen."""
+    if plan.experiment.students[student].target is Target.LABEL_ONLY:
+        return _labels(plan, corpus, student)
+    return _chains(plan, corpus, student, progress)
 
 
 def _labels(plan: Plan, corpus: Corpus, student: str) -> Examples:

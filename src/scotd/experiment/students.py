@@ -272,9 +272,10 @@ def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, set
     for example in made.stream():
         told = [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
         targets.update(digest(told).encode())
-    counted = settings.model_dump(
-        mode="json", exclude={"checkpoints", "report_to", "activation_checkpointing", "keep_weights"}
-    )
+    indifferent = {"checkpoints", "report_to", "activation_checkpointing", "keep_weights"}
+    if not settings.compile:
+        indifferent.add("compile")  # younger than students that were trained without it
+    counted = settings.model_dump(mode="json", exclude=indifferent)
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]

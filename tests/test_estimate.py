@@ -1,0 +1,117 @@
+"""`scotd sample --dry-run`: what is missing, what it costs, and what is not known is said to be."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from scotd.config import load
+from scotd.corpus import Corpus
+from scotd.experiment import Plan
+from scotd.experiment.estimate import CHARACTERS_A_TOKEN, ENOUGH_CHAINS, Estimate, estimate
+from scotd.teachers import teacher_name
+from scotd.teachers.prices import price_of
+from scotd.types import Chain, Finish
+
+EXPERIMENT = """
+name: e
+corpus: {corpus}
+questions: {{task: feedback, limit: {{train: 20, test: 5}}, dev: null}}
+prompt: {{chat: true}}
+teacher: {{kind: openai, model: my-model, base_url: "http://127.0.0.1:9/v1"{teacher}}}
+sampling: {{chains_per_question: 30, max_tokens: 100}}
+student: smollm2-135m-instruct
+students:
+  scotd: {{target: scotd}}
+  greedy: {{target: greedy-cot}}
+evaluation: {{splits: [test]}}
+"""
+PRICED = ", prices: {prompt: 0.5, completion: 2.0}"
+
+
+def plan_of(folder: Path, teacher: str = "") -> Plan:
+    path = folder / "e.yaml"
+    path.write_text(EXPERIMENT.format(corpus=folder / "c.sqlite", teacher=teacher), encoding="utf-8")
+    return Plan.of(load(path))
+
+
+def filled(plan: Plan, indices: Sequence[int], tokens: int) -> None:
+    """Chains for the first training question."""
+    question = plan.train[0]
+    with Corpus.open(plan.corpus_path) as corpus:
+        corpus.add_questions(plan.train)
+        corpus.add_prompts(plan.teacher_prompts.values())
+        corpus.add_chains(
+            Chain(
+                question_key=question.key,
+                prompt_id=plan.teacher_prompts[question.key].id,
+                teacher=teacher_name(plan.experiment.teacher),
+                sampling=plan.sampling,
+                index=index,
+                text=f"Because {index}.",
+                finish=Finish.STOP,
+                n_tokens=tokens,
+            )
+            for index in indices
+        )
+
+
+def words(found: Estimate) -> str:
+    return "\n".join(found.lines())
+
+
+def test_everything_is_missing_at_first_and_what_is_not_known_is_said(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    found = estimate(plan)
+    assert not plan.corpus_path.exists()  # looking makes nothing
+    assert (found.wanted, found.missing, found.questions, found.requests) == (620, 620, 20, 40)
+    characters = [sum(len(one.content) for one in prompt.messages or ()) for prompt in plan.teacher_prompts.values()]
+    assert found.prompt_tokens == 2 * sum(-(-count // CHARACTERS_A_TOKEN) for count in characters)
+    assert found.most_tokens == 62_000 and found.mean_tokens is None and found.price is None
+    assert "estimated at 4 characters" in words(found) and "unknown: set teacher.prices" in words(found)
+
+
+def test_money_by_the_users_own_prices(tmp_path: Path) -> None:
+    found = estimate(plan_of(tmp_path, PRICED))
+    most = Decimal(found.prompt_tokens) / 2_000_000 + Decimal("0.124")
+    assert found.cost(found.most_tokens) == most
+    assert f"at most ${most:,.2f} ($0.5 and $2 a million tokens" in words(found)
+
+
+def test_what_is_there_is_not_asked_for_and_tells_how_long_chains_are(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, PRICED)
+    filled(plan, range(ENOUGH_CHAINS - 1), 40)
+    assert estimate(plan).mean_tokens is None
+    filled(plan, range(ENOUGH_CHAINS), 40)
+    found = estimate(plan)
+    assert found.missing == 590 and found.requests == 39 and found.mean_tokens == 40
+    assert "about 23,600 tokens (40 a chain so far)" in words(found)
+
+
+def test_a_cap_on_n_means_more_requests_and_the_prompt_billed_as_often(tmp_path: Path) -> None:
+    whole, capped = estimate(plan_of(tmp_path)), estimate(plan_of(tmp_path, ", max_n: 8"))
+    assert capped.requests == 20 * 4 + 20
+    assert capped.prompt_tokens == pytest.approx(whole.prompt_tokens * 5 / 2, rel=1e-6)
+    assert "at most 8 chains each" in words(capped)
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    text = EXPERIMENT.format(corpus=tmp_path / "c.sqlite", teacher="").replace(
+        "kind: openai", "kind: imported, name: x"
+    )
+    path.write_text(text.replace("  greedy: {target: greedy-cot}\n", ""), encoding="utf-8")
+    assert words(estimate(Plan.of(load(path)))).endswith("0 of 0 are missing, for 0 questions")
+
+
+def test_public_prices_come_from_the_kept_list(tmp_path: Path) -> None:
+    pytest.importorskip("genai_prices")
+    config = plan_of(tmp_path).experiment.teacher
+    public = config.model_copy(update={"model": "gpt-4o-mini", "base_url": "https://api.openai.com/v1"})
+    price = price_of(public)
+    assert price is not None and price.source.startswith("genai-prices ") and "gpt-4o-mini" in price.source
+    assert Decimal("0.01") < price.prompt < price.completion < Decimal(10)
+    assert price_of(public.model_copy(update={"model": "nobody-knows-it"})) is None
+    local = price_of(public.model_copy(update={"kind": "local"}))
+    assert local is not None and local.of(prompt_tokens=10**9, completion_tokens=10**9) == 0
