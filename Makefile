@@ -6,7 +6,7 @@
 
 PYTHON ?=
 ARGS ?=
-BENCH ?= train decode corpus
+BENCH ?= train decode corpus sample
 
 VENV := .venv
 STAMP := $(VENV)/.installed

@@ -88,6 +88,7 @@ class Server:
         self.requests: list[Request] = []
         self.under_way = self.most_under_way = 0
         self._lock = threading.Lock()
+        self._left = False
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -113,12 +114,13 @@ class Server:
                 self.send_header("Content-Length", str(len(raw)))
                 self.end_headers()
                 self.wfile.write(raw[: len(raw) // 2] if answer.cut else raw)
-                self.close_connection = self.close_connection or answer.cut
+                self.close_connection = self.close_connection or answer.cut or server._left
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._port = self._http.server_address[1]
         self._http.daemon_threads = True
         self._http.block_on_close = False
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -128,13 +130,19 @@ class Server:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._http.shutdown()
+        if not self._left:
+            self.leave()
         self._thread.join()
+
+    def leave(self) -> None:
+        """Listen no more: connections are refused from now on, and those that there are close after their answer."""
+        self._left = True
+        self._http.shutdown()
         self._http.server_close()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http://127.0.0.1:{self._port}"
 
     def config(self, **settings: Any) -> TeacherConfig:
         """Teacher settings for this server; the key's variable is one that no environment has."""

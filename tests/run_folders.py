@@ -181,8 +181,12 @@ def write_facts(folder: Path) -> None:
         {
             "teacher": {"name": TEACHER},
             "rows": [
-                {**sampled, "finish": {"stop": 306, "length": 12}},
-                {**greedy, "finish": {"stop": 40}},
+                {
+                    **sampled,
+                    "finish": {"stop": 306, "length": 12},
+                    "unparsed": {"cut off": 12, "empty": 3, "several answers": 2},
+                },
+                {**greedy, "finish": {"stop": 40}, "unparsed": {"empty": 1}},
             ],
             "trained": {"scotd": 205, "greedy-cot": 31, "label-only": 40},
         },

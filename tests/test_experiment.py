@@ -198,6 +198,7 @@ def test_kept_and_dropped_are_all_and_what_is_kept_is_trained(whole: tuple[Bench
     assert rows[0]["parsed"] == bench.json("selections/few-shot.json")["kept"]
     assert rows[0]["correct"] == bench.json("selections/scotd.json")["kept"]
     assert rows[0]["finish"] == {"stop": 18, "length": 6}
+    assert sum(rows[0]["unparsed"].values()) == 24 - rows[0]["parsed"]
     # the unlabelled question: no gold label for some, a vote of the teacher's for the others
     assert bench.json("selections/labels.json")["dropped"] == {"no gold label": 1}
     assert bench.json("selections/teacher-labels.json")["dropped"] == {}

@@ -20,7 +20,7 @@ from scotd.progress import Progress, Tracker, silent
 from scotd.teachers import Ask, Outcome
 from scotd.teachers.openai import OpenAITeacher
 from scotd.teachers.openai_http import Patience
-from scotd.teachers.sampling import NOT_SENT, SampleReport, Want, sample
+from scotd.teachers.sampling import NOT_SENT, SampleReport, Want, _Tally, sample
 from scotd.types import Chain, Choice, Completion, Finish, Prompt, Question, SamplingParams, Usage, chain_id, digest
 
 FAST = Patience(first_wait=0.001, longest_wait=0.002, drain_seconds=2.0)
@@ -100,6 +100,7 @@ class Heard:
         self.total: int | None = None
         self.advanced = 0
         self.said: list[str] = []
+        self.note = ""
 
     def __call__(self, description: str, total: int | None) -> AbstractContextManager[Progress]:
         self.total = total
@@ -111,6 +112,7 @@ class Heard:
 
     def advance(self, n: int, note: str = "") -> None:
         self.advanced += n
+        self.note = note
 
     def say(self, message: str) -> None:
         self.said.append(message)
@@ -311,6 +313,28 @@ def test_failures_are_counted_by_kind_and_asked_for_again(path: Path) -> None:
     again = Scripted()
     run(path, again, wants(10, 2))
     assert [ask.indices for ask in again.asked] == [(0, 1), (0, 1), (1,), (1,)]
+
+
+def test_the_panel_tells_the_recent_rate_tokens_failures_and_the_teachers_own_words() -> None:
+    now, heard = [100.0], Heard()
+    tally = _Tally(clock=lambda: now[0])
+    ask = Ask(question_key="t/1", prompt=Prompt(text="?"), sampling=SAMPLING, indices=(0,), seeds=(1,))
+    chain = Completion(text="x", finish=Finish.STOP)
+    good = Outcome(ask=ask, completions=(chain,), usage=Usage(completion_tokens=30), status="under way 3/8")
+    tally.add(good, heard)
+    assert heard.note == "30 tokens, under way 3/8"
+    for _ in range(40):
+        now[0] += 0.5
+        tally.add(good, heard)
+    assert heard.note == "now 2.0 chains/s, 1230 tokens, under way 3/8"
+    for error in ("HTTP 500: a", "HTTP 500: b", "timeout"):
+        tally.add(Outcome(ask=ask, completions=(), usage=Usage(), error=error, status="under way 1/2"), heard)
+    assert heard.note.endswith("1230 tokens, 3 requests failed (HTTP 500 2, timeout 1), under way 1/2")
+    for _ in range(80):
+        now[0] += 0.125
+        tally.add(good, heard)
+    assert heard.note.startswith("now 5.0 chains/s"), "of the last 20 seconds: 10 at 2 a second, 10 at 8"
+    assert "\n" not in heard.note
 
 
 class TestWithAServer:

@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -154,16 +154,19 @@ class TeacherConfig(Section):
     nobody: its chains are in the corpus already, under the `name` that their import gave them.
 
     `api_key_env` names the environment variable that holds the key. None stands for OPENAI_API_KEY at api.openai.com,
-    and for no key anywhere else: whoever changes only `base_url` sends no key to a stranger.
+    and for no key anywhere else: whoever changes only `base_url` sends no key to a stranger. `base_url` may list
+    several servers of the same model; `concurrency` and the limits a minute hold at each of them.
     """
 
     kind: Literal["local", "openai", "imported"] = "local"
     model: str = "qwen2.5-coder-1.5b-instruct"
     name: str | None = None
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str | Annotated[tuple[str, ...], Field(min_length=1)] = "https://api.openai.com/v1"
     api_key_env: str | None = None
     endpoint: Literal["completions", "chat"] = "chat"
-    concurrency: Count = 8
+    concurrency: Count = 64
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     max_n: Count | None = None
     logprobs: bool = True
@@ -177,6 +180,23 @@ class TeacherConfig(Section):
         if self.kind == "imported" and self.name is None:
             raise ValueError("an imported teacher needs `name`: the one its chains were imported under")
         return self
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The servers' addresses, one or more."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+    @field_validator("base_url")
+    @classmethod
+    def _each_server_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(value, str) and len(set(value)) < len(value):
+            raise ValueError("a server is named twice")
+        return value
+
+    @field_serializer("base_url")
+    def _without_secrets(self, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        """What is written down, in run folders and corpora, holds no password and no token of an address."""
+        return bare_address(value) if isinstance(value, str) else tuple(map(bare_address, value))
 
 
 class LoraConfig(Section):
@@ -409,6 +429,11 @@ class Experiment(Section):
         """Training settings of one student: the experiment's with the student's own on top."""
         merged = {**self.training.model_dump(), **self.students[student].training}
         return _validated(TrainingConfig, merged, f"students.{student}.training")
+
+
+def bare_address(address: str) -> str:
+    """A web address without user name, password and query: any of them may be a secret."""
+    return re.sub(r"(//)[^/?#]*@|[?#].*", r"\1", address)
 
 
 def check_plain(name: str, kind: str) -> None:

@@ -67,10 +67,12 @@ teacher:
   kind: @teacher.kind ## local: a model here; openai: any OpenAI-compatible server; imported: `scotd corpus import`
   model: @teacher.model ## a known name, a Hugging Face id, a folder, a GGUF file; or the server's name for it
   # name: @teacher.name ## what its chains are kept under; imported: the name that the import gave
-  # base_url: @teacher.base_url ## openai: or http://127.0.0.1:8000/v1 of vLLM, ...
+  # base_url: @teacher.base_url ## openai: or http://127.0.0.1:8000/v1 of vLLM, ..., or a list
   # api_key_env: @teacher.api_key_env ## openai: variable with the key; null: OPENAI_API_KEY, and only to OpenAI
   # endpoint: @teacher.endpoint ## openai: chat, or completions for a model that continues texts
-  # concurrency: @teacher.concurrency ## openai: requests under way at once
+  # concurrency: @teacher.concurrency ## openai: most requests under way at once; how many is found out
+  # requests_per_minute: @teacher.requests_per_minute ## openai: your account's limit
+  # tokens_per_minute: @teacher.tokens_per_minute ## openai: your account's limit, of prompts and chains
   # timeout_seconds: @teacher.timeout_seconds ## openai
   # max_n: @teacher.max_n ## openai: most chains in one request; null finds out
   # logprobs: @teacher.logprobs ## openai: ask for log-probabilities where the server gives them

@@ -216,9 +216,11 @@ def _funnel_row(
 ) -> dict[str, object]:
     received = parsed = correct = 0
     finish: Counter[str] = Counter()
+    unparsed: Counter[str] = Counter()
     for chain in chains:
         received += 1
         parsed += chain.answer is not None
+        unparsed.update([] if chain.reason is None else [chain.reason])
         correct += chain.answer is not None and chain.answer == questions[chain.question_key].gold
         finish[chain.finish] += 1
     return {
@@ -228,6 +230,7 @@ def _funnel_row(
         "parsed": parsed,
         "correct": correct,
         "finish": dict(finish),
+        "unparsed": dict(unparsed),
     }
 
 

@@ -250,6 +250,7 @@ class FunnelRow:
     parsed: int | None
     correct: int | None
     finish: dict[str, int]
+    unparsed: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

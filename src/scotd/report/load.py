@@ -204,6 +204,7 @@ def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:
                 parsed=count(row, "parsed"),
                 correct=count(row, "correct"),
                 finish=counts(row.get("finish")),
+                unparsed=counts(row.get("unparsed")),
             )
             for row in (rows if isinstance(rows, list) else [])
             if isinstance(row, dict)

@@ -43,7 +43,7 @@ class Outcome:
     `completions` match `ask.indices` in order; fewer may come back, the rest stays missing. `error` says why fewer (or
     none) came, as "kind: detail" ("HTTP 500: overloaded"): failures are counted by kind. `usage` is what the whole ask
     was billed, retries that brought an answer included. `notes` are remarks for the user ("the server refuses n > 1"):
-    the loop shows each once and counts them.
+    the loop shows each once and counts them. `status` is what goes on at the moment, for the progress bar.
     """
 
     ask: Ask
@@ -51,6 +51,7 @@ class Outcome:
     usage: Usage
     error: str | None = None
     notes: tuple[str, ...] = ()
+    status: str = ""
 
     def __post_init__(self) -> None:
         assert len(self.completions) <= len(self.ask.indices), self
@@ -74,9 +75,9 @@ def teacher_name(config: TeacherConfig) -> str:
 class Teacher(Protocol):
     """Something that writes chains.
 
-    `name` is part of every chain's identity. `batch` is how many asks the teacher wants journaled ahead. `max_n` is the
-    greatest number of indices in one ask, None for no bound; it may fall during a run (a server's cap is learned from
-    its refusals), and an ask that was already planned with more is still served.
+    `name` is part of every chain's identity. `batch` is how many asks the teacher wants journaled ahead, and may change
+    during a run. `max_n` is the greatest number of indices in one ask, None for no bound; it may fall during a run (a
+    server's cap is learned from its refusals), and an ask that was already planned with more is still served.
     """
 
     @property

@@ -3,7 +3,8 @@
 Shapes read here (source: OpenAI's API reference; where others part from it the function says so):
     completions  {"choices": [{"text", "finish_reason", "logprobs": {"tokens", "token_logprobs"}}], "usage": {...}}
     chat         {"choices": [{"message": {"content"}, "finish_reason", "logprobs": {"content": [{"token", "logprob",
-                 "bytes"}]}}], "usage": {...}}
+                 "bytes"}]}}], "usage": {...}}; "reasoning" (vLLM, Ollama) or "reasoning_content" (SGLang, llama.cpp,
+                 earlier vLLM) beside the content
     error        {"error": {"message", "param", "code"}}, {"error": "text"}, {"message"}, {"detail": "text" | [...]}
 """
 
@@ -22,6 +23,11 @@ SHOWN_CHARACTERS = 200
 
 NOTE_CUT = "the server went on after a stop string: the text was cut there"
 NOTE_NO_LOGPROB = "the server sent no log-probabilities that fit the text: left unknown"
+NOTE_REASONING = "the server sends reasoning in a field of its own: the content alone is the chain (docs/teachers.md)"
+NOTE_ONLY_REASONING = (
+    "a choice held reasoning and no text, an empty one is stored: the reasoning may have used up sampling.max_tokens"
+)
+NOTE_REFUSAL = "the model refused to answer: an empty text is stored"
 NOTE_NO_TEXT = "the server sent a choice without a text: left out"
 NOTE_TOO_MANY = "the server sent more choices than were asked for: the surplus was left out"
 
@@ -43,9 +49,12 @@ class Reply:
 class Extra(StrEnum):
     """A part of a request that some servers refuse and that can be done without."""
 
-    N = "n"
+    MAX_TOKENS = "max_tokens"  # in favour of max_completion_tokens
     LOGPROBS = "logprobs"
     SEED = "seed"
+    TOP_P = "top_p"  # these two where they are 1, which is what they are without
+    TEMPERATURE = "temperature"
+    N = "n"
 
 
 def read_reply(body: object, sampling: SamplingParams, *, n: int, logprobs: bool) -> Reply:
@@ -56,6 +65,7 @@ def read_reply(body: object, sampling: SamplingParams, *, n: int, logprobs: bool
     if not isinstance(choices, list) or not choices:
         raise MalformedError(f"no choices in {shorten(json.dumps(body))}")
     usage = read_usage(body.get("usage"))
+    spent = usage.completion_tokens if n == 1 and not _reasoned(body.get("usage")) else None
     notes = [NOTE_TOO_MANY] if len(choices) > n else []
     completions = []
     for choice in choices[:n]:
@@ -63,9 +73,10 @@ def read_reply(body: object, sampling: SamplingParams, *, n: int, logprobs: bool
         if text is None:
             notes.append(NOTE_NO_TEXT)
             continue
-        completion, remarks = _completion(choice, text, sampling, usage if n == 1 else Usage(), logprobs)
+        remarks = _beside(choice, text)
+        completion, more = _completion(choice, text, sampling, None if remarks else spent, logprobs)
         completions.append(completion)
-        notes += remarks
+        notes += remarks + more
     return Reply(completions=tuple(completions), choices=min(len(choices), n), usage=usage, notes=tuple(notes))
 
 
@@ -78,6 +89,22 @@ def read_usage(value: object) -> Usage:
         return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
 
     return Usage(prompt_tokens=count("prompt_tokens"), completion_tokens=count("completion_tokens"))
+
+
+def _reasoned(usage: object) -> bool:
+    """Whether some of the completion tokens are of reasoning that was not sent (OpenAI's reasoning models)."""
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return isinstance(details, dict) and bool(details.get("reasoning_tokens"))
+
+
+def _beside(choice: dict[str, Any], text: str) -> list[str]:
+    """Notes on what a chat message holds beside its content."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return []
+    if message.get("reasoning") or message.get("reasoning_content"):
+        return [NOTE_REASONING] if text.strip() else [NOTE_REASONING, NOTE_ONLY_REASONING]
+    return [NOTE_REFUSAL] if message.get("refusal") and not text else []
 
 
 def _text(choice: object) -> str | None:
@@ -93,12 +120,11 @@ def _text(choice: object) -> str | None:
 
 
 def _completion(
-    choice: dict[str, Any], text: str, sampling: SamplingParams, usage: Usage, logprobs: bool
+    choice: dict[str, Any], text: str, sampling: SamplingParams, n_tokens: int | None, logprobs: bool
 ) -> tuple[Completion, list[str]]:
-    """One usable choice. `usage` is that of a request for one choice, else empty."""
+    """One usable choice. `n_tokens` is what the usage of a request for one choice says of it."""
     notes = []
     finish = FINISH.get(str(choice.get("finish_reason")), Finish.UNKNOWN)
-    n_tokens = usage.completion_tokens
     kept_text = cut_at_stop(text, sampling.stop)
     if kept_text != text:  # the stop string and what follows are not part of a chain, whatever the server thinks
         notes.append(NOTE_CUT)
@@ -129,41 +155,37 @@ def kept_logprobs(choice: dict[str, Any], text: str) -> list[float] | None:
     tokens = _listed_tokens(choice.get("logprobs"))
     if tokens is None:
         return None
+    pieces, values = tokens
     wanted = text.encode(errors="replace")  # half an emoji may stand as a lone surrogate
-    joined = b""
-    kept = []
-    for token, value in tokens:
-        if len(joined) >= len(wanted):
-            break
-        joined += token
-        kept.append(value)
+    kept = length = 0
+    while length < len(wanted) and kept < len(pieces):
+        length += len(pieces[kept])
+        kept += 1
+    joined = b"".join(pieces[:kept])
     fits = joined.startswith(wanted) or joined.decode(errors="replace").startswith(text)
-    return kept if fits else None
+    return values[:kept] if fits else None
 
 
-def _listed_tokens(logprobs: object) -> list[tuple[bytes, float]] | None:
-    """(token, value) pairs of either endpoint's form; llama.cpp's server sends the chat form on both."""
+def _listed_tokens(logprobs: object) -> tuple[list[bytes], list[float]] | None:
+    """Tokens and values of either endpoint's form; llama.cpp's server sends the chat form on both."""
     if not isinstance(logprobs, dict):
         return None
+    tokens: object = logprobs.get("tokens")
+    values: object = logprobs.get("token_logprobs")
     content = logprobs.get("content")
     if isinstance(content, list):
-        pairs = [
-            (entry.get("bytes") or entry.get("token"), entry.get("logprob"))
-            for entry in content
-            if isinstance(entry, dict)
-        ]
-    else:
-        tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
-        if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        entries = [entry for entry in content if isinstance(entry, dict)]
+        tokens = [entry.get("bytes") or entry.get("token") for entry in entries]
+        values = [entry.get("logprob") for entry in entries]
+    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        return None
+    pieces = []
+    for token in tokens:
+        piece = _token_bytes(token)
+        if piece is None:
             return None
-        pairs = list(zip(tokens, values, strict=True))
-    listed = []
-    for token, value in pairs:
-        raw = _token_bytes(token)
-        if raw is None:
-            return None
-        listed.append((raw, float(value) if isinstance(value, int | float) else math.nan))
-    return listed
+        pieces.append(piece)
+    return pieces, [float(value) if isinstance(value, (int, float)) else math.nan for value in values]
 
 
 def _token_bytes(token: object) -> bytes | None:
@@ -175,7 +197,7 @@ def _token_bytes(token: object) -> bytes | None:
             return None
     if not isinstance(token, str):
         return None
-    if re.fullmatch(r"bytes:(\\x[0-9a-fA-F]{2})+", token):
+    if token.startswith("bytes:") and re.fullmatch(r"bytes:(\\x[0-9a-fA-F]{2})+", token):
         return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
     return token.encode(errors="replace")
 
@@ -222,11 +244,22 @@ def refused_extra(body: str, sent: frozenset[Extra]) -> Extra | None:
     """Which of the extras that a request carried its refusal is about, by `param` or by name; None: another matter."""
     text = f"{error_message(body)} {_param(body)}"
     names = {
+        Extra.MAX_TOKENS: r"(?i)\buse \W?max_completion_tokens",
         Extra.LOGPROBS: r"(?i)log_?prob",
         Extra.SEED: r"(?i)\bseed\b",
-        Extra.N: r"(?<![\\\w])n(?!\w)|(?i:only one (completion|choice)|multiple (completions|choices|candidates))",
+        Extra.TOP_P: r"(?i)\btop_p\b",
+        Extra.TEMPERATURE: r"(?i)\btemperature\b",
+        Extra.N: r"(?<![\\\w])n(?!\w)|\bn_cmpl\b"
+        r"|(?i:only one (completion|choice)|multiple (completions|choices|candidates))",
     }
     return next((extra for extra, pattern in names.items() if extra in sent and re.search(pattern, text)), None)
+
+
+def refused_in_error(body: str, sent: frozenset[Extra]) -> bool:
+    """Whether a server error is in truth such a refusal: llama.cpp's server says "Only one completion choice is
+    allowed" with HTTP 500."""
+    denied = r"(?i)not (supported|allowed|implemented)|unsupported|is allowed|cannot be greater"
+    return re.search(denied, error_message(body)) is not None and refused_extra(body, sent) is not None
 
 
 def stated_cap(body: str, n: int) -> int:

@@ -7,8 +7,10 @@
 
 Concurrency grows while it helps: it doubles from round to round (a round: as many answers as are allowed at once) until
 twice as many brought no more answers a second or the server refused; from then on it is tried a little higher now and
-then. A refusal (429, 5xx, time-out) takes a third off, once for all requests that were sent before; the way back ends
-just below where the refusal came. Pure bookkeeping: the clock is given, nothing sleeps here.
+then. Answers a second are what is allowed over the mean seconds that an answer took (Little's law): counted answers of
+a round are so few at first that their scatter would end the growth. A refusal (429, 5xx, time-out) takes a third off,
+once for all requests that were sent before; the way back ends just below where the refusal came. Pure bookkeeping: the
+clock is given, nothing sleeps here.
 """
 
 import time
@@ -56,8 +58,17 @@ class Pace:
 
     def reserve(self, tokens: int) -> float:
         """Take a request of so many tokens out of the limits; returns the seconds to wait before it is sent."""
-        held = max(0.0, self._not_before - self._clock())
-        return max(held, self._requests.take(1), self._tokens.take(tokens))
+        return max(self.held, self._requests.take(1), self._tokens.take(tokens))
+
+    @property
+    def held(self) -> float:
+        """Seconds until the time that a Retry-After named; 0 where nothing is held."""
+        return max(0.0, self._not_before - self._clock())
+
+    @property
+    def ready_in(self) -> float:
+        """Seconds until a request may be planned: nothing is held, and the limits owe nothing."""
+        return max(self.held, self._requests.take(0), self._tokens.take(0))
 
     def give_back(self, tokens: int) -> None:
         """Tokens that were reserved and not used."""
@@ -68,9 +79,12 @@ class Pace:
         self._full = self._full or in_flight >= self.allowed
 
     def succeeded(self, sent: float) -> None:
-        """An answer to a request sent at that time has come."""
+        """An answer to a request sent at that time has come; one that was sent before the round does not count."""
+        if sent < self._since:
+            return
         self._answers += 1
-        if sent >= self._set_back_at and self._answers >= max(MIN_ROUND, self.allowed):
+        self._seconds += self._clock() - sent
+        if self._answers >= max(MIN_ROUND, self.allowed):
             self._end_round()
 
     def refused(self, sent: float, retry_after: float | None = None) -> None:
@@ -86,11 +100,10 @@ class Pace:
         self._begin_round()
 
     def _begin_round(self) -> None:
-        self._answers, self._full, self._since = 0, False, self._clock()
+        self._answers, self._seconds, self._full, self._since = 0, 0.0, False, self._clock()
 
     def _end_round(self) -> None:
-        seconds = self._clock() - self._since
-        rate = self._answers / seconds if seconds > 0 else float("inf")
+        rate = self.allowed * self._answers / self._seconds if self._seconds > 0 else float("inf")
         full = self._full
         self._begin_round()
         if self._trial is not None:

@@ -145,9 +145,8 @@ class Answerer:
         self.skill = skill
         self._known = {one.stem: one for one in load_questions(QuestionsConfig(task="feedback"))}
 
-    def chain(self, prompt: str, draw: random.Random) -> str:
-        """One chain for the last question of a prompt; one that says so where it is not known."""
-        question = self._question(prompt)
+    def chain(self, question: Question | None, draw: random.Random) -> str:
+        """One chain for a question; one that says so where it is not known."""
         if question is None:
             return " This is a question that the practice teacher does not know."
         wrong = [choice.label for choice in question.choices if choice.label != question.gold]
@@ -164,8 +163,8 @@ class Answerer:
         reason = reasons.get(answer or "", f"{aspect} is hard to tell.")
         return f" {start}{reason[0].upper()}{reason[1:]} So the answer is {answer}."
 
-    def _question(self, prompt: str) -> Question | None:
-        """The question whose stem stands on the last line that is one."""
+    def question(self, prompt: str) -> Question | None:
+        """The last question of a prompt: that whose stem stands on the last line that is one."""
         for line in reversed(prompt.splitlines()):
             found = self._known.get(line.removeprefix("Q:").strip())
             if found is not None:
@@ -218,7 +217,7 @@ class Practice:
         assert task is not None
         self._connections.add(task)
         try:
-            with suppress(ConnectionError, h11.RemoteProtocolError):
+            with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):  # the last: it is closed
                 await self._converse(_Line(reader, writer))
         finally:
             self._connections.discard(task)
@@ -277,7 +276,8 @@ class Practice:
         """The reply as JSON, billed."""
         settings, greedy = self.settings, body.get("temperature", 1) == 0
         draw = random.Random(prompt) if greedy else self._draw
-        texts = [self._answerer.chain(prompt, draw) for _ in range(max(1, n // 2) if fault is Fault.FEWER else n)]
+        question = self._answerer.question(prompt)
+        texts = [self._answerer.chain(question, draw) for _ in range(max(1, n // 2) if fault is Fault.FEWER else n)]
         if settings.numbered:
             first = self.counts.choices
             texts = [f" This is chain {first + number}.{text}" for number, text in enumerate(texts)]

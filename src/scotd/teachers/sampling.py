@@ -17,7 +17,7 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from scotd.teachers import FATAL, Ask, Outcome, Teacher
 from scotd.types import Chain, Prompt, SamplingParams, chain_id, digest
 
 NOT_SENT = "not sent: the run ended before"
+RECENT_SECONDS = 20.0  # over which the rate is told
 STDERR = 2
 
 
@@ -251,6 +252,10 @@ class _Tally:
     requests_without_usage: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._marks = deque([(self.clock(), 0)])  # time and chains received, once a second
 
     def add(self, outcome: Outcome, bar: Progress) -> None:
         self.requests += 1
@@ -269,12 +274,23 @@ class _Tally:
             if kind not in self.failed and kind != FATAL:  # that one is raised, and shown then
                 bar.say(f"failed: {outcome.error}")
             self.failed[kind] += 1
-        bar.advance(len(outcome.completions), self._summary())
+        bar.advance(len(outcome.completions), self._panel(outcome.status))
 
-    def _summary(self) -> str:
+    def _panel(self, status: str) -> str:
+        """What goes on, in one line: recent chains a second, tokens, failures by kind, and the teacher's own words."""
         tokens = f"{self.completion_tokens} tokens" if self.completion_tokens else ""
-        failures = self.failed.total()
-        return ", ".join(filter(None, [tokens, f"{failures} requests failed" if failures else ""]))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in self.failed.most_common())
+        failed = f"{self.failed.total()} requests failed ({kinds})" if kinds else ""
+        return ", ".join(filter(None, [self._rate(), tokens, failed, status]))
+
+    def _rate(self) -> str:
+        now = self.clock()
+        if now - self._marks[-1][0] >= 1:
+            self._marks.append((now, self.received))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= RECENT_SECONDS:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        return f"now {(self.received - before) / (now - since):.1f} chains/s" if now - since >= 1 else ""
 
 
 @contextmanager
