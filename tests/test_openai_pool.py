@@ -147,7 +147,7 @@ class TestSeveralServers:
     @pytest.mark.parametrize("addresses", [[], ["http://h:1", "http://h:1"]])
     def test_lists_that_are_none(self, addresses: list[str]) -> None:
         with pytest.raises(ValueError, match=r"named twice|at least 1"):
-            TeacherConfig(kind="openai", base_url=addresses)
+            TeacherConfig(kind="openai", base_url=tuple(addresses))
 
     def test_each_address_is_looked_at(self) -> None:
         with pytest.raises(ConfigError, match=r"'nowhere' is no web address"):
@@ -162,13 +162,13 @@ class TestHowMuch:
         next(coming)
         assert server.most_under_way <= START
         assert len(list(coming)) == 149
-        assert server.most_under_way == 16
+        assert server.most_under_way == 16 > START
 
     def test_refusals_make_it_ask_less(self, servers: list[Server]) -> None:
         server = servers[0]
 
         def respond(request: Request, number: int) -> Answer:
-            if server.under_way > 6:
+            if server.under_way > 12:
                 return refusal("slow down", status=429)
             return Answer(body=ideal(request, number).body, seconds=0.05)
 
@@ -211,7 +211,7 @@ class TestHowMuch:
 
     def test_a_limit_of_tokens_counts_what_was_used(self, servers: list[Server]) -> None:
         server = servers[0]
-        wide = {"tokens_per_minute": 60 * 600, "concurrency": 1}
+        wide: dict[str, Any] = {"tokens_per_minute": 60 * 600, "concurrency": 1}
         started = time.monotonic()
         list(teacher(server.url, **wide).complete(ask(1, question=f"t/{k}", max_tokens=500) for k in range(8)))
         assert time.monotonic() - started < 5, "8 x 500 were reserved, 8 x 13 were used"
@@ -238,7 +238,7 @@ class TestHowMuch:
     def test_the_status_says_what_goes_on(self, servers: list[Server]) -> None:
         first, second, _ = servers
         (outcome,) = teacher(first.url).complete(asks(1))
-        assert outcome.status == "under way 0/4"
+        assert outcome.status == f"under way 0/{START}"
         second.respond = lambda request, number: refusal("no", status=404)
         *_, last = teacher(first.url, second.url).complete(asks(10))
         hosts = [server.url.removeprefix("http://") for server in (first, second)]
@@ -321,7 +321,7 @@ class TestKeys:
         config = TeacherConfig(kind="openai", base_url=secret)
         assert config.base_url == secret
         assert config.model_dump()["base_url"] == servers[0].url + "/v1"
-        both = TeacherConfig(kind="openai", base_url=[secret, "https://h/v1"])
+        both = TeacherConfig(kind="openai", base_url=(secret, "https://h/v1"))
         assert "s3cret" not in both.model_dump_json() and both.model_dump()["base_url"][1] == "https://h/v1"
         with pytest.raises(ConfigError) as caught:
             teacher("ftp://me:s3cret@h/v1?token=s3cret")

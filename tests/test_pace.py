@@ -3,6 +3,7 @@
 import heapq
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 

@@ -24,7 +24,7 @@ run. What a server cannot do (`n`, log-probabilities, seeds, `max_tokens`) is le
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -84,7 +84,7 @@ class OpenAITeacher:
         known = [cap for cap in caps if cap is not None]
         return max(known) if len(known) == len(caps) else None
 
-    def complete(self, asks: Iterator[Ask]) -> Iterator[Outcome]:
+    def complete(self, asks: Iterator[Ask]) -> Generator[Outcome, None, None]:
         """See `Teacher.complete`. How many requests are under way the servers' paces say."""
         self._pool = self._new_pool()
         in_flight = widest = in_a_row = 0

@@ -16,8 +16,9 @@ clock is given, nothing sleeps here.
 import time
 from collections.abc import Callable
 
-START = 4
+START = 8
 WORTH = 1.04  # times the answers a second, for growth to be kept
+SPARE = 1.25  # times what a server works on: it should not wait for the client between two requests
 MIN_ROUND = 8  # answers
 SETBACK = 2 / 3
 RECOVERY = 1.25  # a round, up to NEAR of where the refusal came
@@ -49,6 +50,7 @@ class Pace:
         self._full = False
         self._requests = _Bucket(requests_a_minute, clock)
         self._tokens = _Bucket(tokens_a_minute, clock)
+        self._full = False
         self._begin_round()
 
     @property
@@ -109,7 +111,8 @@ class Pace:
         if self._trial is not None:
             (before, earlier), self._trial = self._trial, None
             if rate < earlier * WORTH:
-                self._ceiling, self._allowed = before / NEAR, before
+                self._allowed = min(float(self._most), before * SPARE) if self._doubling else before
+                self._ceiling = self._allowed / NEAR
                 self._doubling, self._hold = False, HOLD_ROUNDS
                 return
         if not full or self._allowed >= self._most:

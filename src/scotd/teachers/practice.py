@@ -18,7 +18,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -262,13 +262,13 @@ class Practice:
             self.counts.requests[fault] += 1
             await self._fail(line, fault)
             return
-        if self._slots is None:
-            await asyncio.sleep(settings.seconds)
-        else:
-            async with self._slots:
-                await asyncio.sleep(settings.seconds)
-        self.counts.requests["answered" if fault is None else fault] += 1
-        await self._reply(line, self._written(body, prompt, n, fault, chat=chat), fault)
+        clock = asyncio.get_running_loop().time
+        async with self._slots or nullcontext():
+            due = clock() + settings.seconds  # writing the chains is part of it
+            self.counts.requests["answered" if fault is None else fault] += 1
+            reply = self._written(body, prompt, n, fault, chat=chat)
+            await asyncio.sleep(max(0.0, due - clock()))
+        await self._reply(line, reply, fault)
 
     def _written(
         self, body: Mapping[str, Any], prompt: str, n: int, fault: Fault | None, *, chat: bool
