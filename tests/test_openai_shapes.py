@@ -203,7 +203,7 @@ class TestOllama:
         server.respond = respond
         outcome = one(server, ask(4))
         assert len(outcome.completions) == 4 and len({one.text for one in outcome.completions}) == 4
-        assert [request.body.get("n", 1) for request in server.requests] == [4, 1, 1, 1]
+        assert [request.body.get("n", 1) for request in server.requests] == [4, 3, 1, 1]
 
     def test_thinking_is_in_reasoning_and_log_probabilities_may_be_dropped(self, server: Server) -> None:
         # openai/openai.go: Message.Reasoning; https://github.com/ollama/ollama/issues/16117: logprobs were ignored.

@@ -205,9 +205,22 @@ class TestFewerThanAsked:
         assert teacher.max_n is None
         first, second = teacher.complete(iter([ask(5), ask(2, question="t/2")]))
         assert len(first.completions) == 5 and len(second.completions) == 2
-        assert [request.body.get("n", 1) for request in server.requests] == [5, 2, 1, 2]
+        assert [request.body.get("n", 1) for request in server.requests] == [5, 3, 1, 2]
         assert len(first.notes) == 1 and "at most 2 chains" in first.notes[0] and second.notes == ()
         assert teacher.max_n == 2
+
+    def test_a_reply_that_is_short_once_teaches_nothing(self, server: Server) -> None:
+        short = ideal(Request(path="/chat/completions", headers={}, body={"n": 2}), 0)
+        server.script = [
+            short,
+            *[ideal(Request(path="/chat/completions", headers={}, body={"n": n}), 1) for n in (3, 5)],
+        ]
+        server.script.append(short)
+        teacher = OpenAITeacher(server.config(), FAST)
+        found = list(teacher.complete(iter([ask(5), ask(5, question="t/2"), ask(5, question="t/3")])))
+        assert [len(one.completions) for one in found] == [5, 5, 5]
+        assert [request.body.get("n", 1) for request in server.requests] == [5, 3, 5, 5, 3]
+        assert teacher.max_n is None and not any("at most" in note for one in found for note in one.notes)
 
     def test_a_refusal_for_another_reason_teaches_nothing(self, server: Server) -> None:
         server.script = [refusal("This model's maximum context length is 100 tokens")]
@@ -267,13 +280,13 @@ class TestReplies:
     def test_no_usage(self, server: Server) -> None:
         server.script = [Answer(body={"choices": [choice("text")]})]
         outcome = one(server, ask(), logprobs=False)
-        assert outcome.usage == Usage() and outcome.completions[0].n_tokens is None
+        assert outcome.usage == Usage(unsaid=1) and outcome.completions[0].n_tokens is None
 
     def test_usage_that_is_no_count(self, server: Server) -> None:
         server.script = [
             Answer(body={"choices": [choice("t")], "usage": {"prompt_tokens": "7", "completion_tokens": -1}})
         ]
-        assert one(server, ask()).usage == Usage()
+        assert one(server, ask()).usage == Usage(unsaid=1)
 
     def test_the_mean_is_over_the_kept_tokens_only(self, server: Server) -> None:
         tokens = [(" A", -1.0), (" cat", -3.0), ("\n\n", -50.0), ("Q:", -50.0)]

@@ -3,7 +3,6 @@
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 

@@ -299,7 +299,9 @@ def test_failures_are_counted_by_kind_and_asked_for_again(path: Path) -> None:
                 return Outcome(ask=ask, completions=(), usage=Usage(), error=f"HTTP 500: trouble {k}")
             if k < 4:
                 half = good.completions[:1]
-                return Outcome(ask=ask, completions=half, usage=Usage(), error="timeout", notes=("slow", "slow"))
+                return Outcome(
+                    ask=ask, completions=half, usage=Usage(unsaid=1), error="timeout", notes=("slow", "slow")
+                )
             return good
 
     heard = Heard()

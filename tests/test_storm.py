@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from scotd.corpus import Corpus
+from scotd.errors import CorpusError
 from scotd.types import Prompt
 
 FAULTS = {
@@ -87,7 +88,8 @@ def go_through(folder: Path, *, questions: int, n: int, kills: int, between: tup
             start = time.monotonic()
             with subprocess.Popen([*SCOTD, "sample", str(experiment)], stderr=subprocess.PIPE, text=True) as client:
                 if done < kills:
-                    while _chains(folder) is None and client.poll() is None:
+                    before = _chains(folder)
+                    while _chains(folder) == before and client.poll() is None:
                         time.sleep(0.05)  # killed while it samples, not while Python starts
                     time.sleep(draw.uniform(*between))
                     if client.poll() is None:
@@ -101,12 +103,12 @@ def go_through(folder: Path, *, questions: int, n: int, kills: int, between: tup
     raise AssertionError(f"{_chains(folder)} of {questions * n} chains after {kills + 40} sittings")
 
 
-def _chains(folder: Path) -> int | None:
-    path = folder / "corpus.sqlite"
-    if not path.exists():
-        return None
-    with Corpus.open(path, "ro") as corpus:
-        return sum(count.chains for count in corpus.stats().chains)
+def _chains(folder: Path) -> int:
+    try:
+        with Corpus.open(folder / "corpus.sqlite", "ro") as corpus:
+            return sum(count.chains for count in corpus.stats().chains)
+    except CorpusError:
+        return 0  # not made yet
 
 
 def check(storm: Storm) -> dict[str, int]:

@@ -322,7 +322,11 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Tokens that a request was billed for; None where the server did not say."""
+    """Tokens that an ask was billed for, as far as the server said; None where it said nothing.
+
+    `unsaid` counts the answers whose tokens are not in it.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    unsaid: int = 0

@@ -65,7 +65,7 @@ def practice_teacher(
         async with Practice(settings, port=port) as practice:
             click.echo(f"Practice teacher: {practice.url}/v1 (Ctrl-C ends it)")
             for fault, share in settings.faults.items():
-                say(f"{share:.0%} of the requests: {EXPLAINED[fault]}")
+                say(f"{share:.1%} of the requests: {EXPLAINED[fault]}")
             await asyncio.Event().wait()
 
     asyncio.run(serve())

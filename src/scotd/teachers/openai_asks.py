@@ -83,12 +83,11 @@ class Errand:
             break
         reply = self._keep(answer, n, extras)
         place.counted(body, tokens, reply.usage)
-        if reply.choices < n:
-            self._learn(place, Extra.N, reply.choices)
+        self._note(place, place.server.gave(n, reply.choices))
         if stated is not None:
-            self._learn(place, Extra.N, stated)
+            self._note(place, place.server.learn(Extra.N, stated))
         for extra in sorted(refused):
-            self._learn(place, extra)
+            self._note(place, place.server.learn(extra))
 
     def _keep(self, answer: object, n: int, extras: frozenset[Extra]) -> Reply:
         """Keep what an answer holds."""
@@ -102,8 +101,7 @@ class Errand:
         self._notes += reply.notes
         return reply
 
-    def _learn(self, place: Place, extra: Extra, max_n: int | None = None) -> None:
-        note = place.server.learn(extra, max_n)
+    def _note(self, place: Place, note: str | None) -> None:
         if note is not None:
             self._notes.append(note if self.pool.alone else f"{place.endpoint.address.host}: {note}")
 
@@ -118,13 +116,14 @@ def _check(ask: Ask) -> None:
 
 
 def _sum(usages: list[Usage]) -> Usage:
-    """Usage of several requests; None as soon as one did not say, or where there was none."""
+    """Usage of several requests: what was said, and how many did not say all."""
 
     def total(counts: list[int | None]) -> int | None:
         known = [count for count in counts if count is not None]
-        return sum(known) if counts and len(known) == len(counts) else None
+        return sum(known) if known else None
 
     return Usage(
         prompt_tokens=total([usage.prompt_tokens for usage in usages]),
         completion_tokens=total([usage.completion_tokens for usage in usages]),
+        unsaid=sum(usage.prompt_tokens is None or usage.completion_tokens is None for usage in usages),
     )

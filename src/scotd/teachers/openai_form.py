@@ -28,6 +28,7 @@ class Server:
         self._config = config
         self.max_n: int | None = config.max_n
         self.refuses: frozenset[Extra] = frozenset()
+        self._most = self._short = 0  # choices in a reply so far; replies with fewer than were asked for
 
     def learn(self, extra: Extra, max_n: int | None = None) -> str | None:
         """Remember what the server cannot do (`max_n` with Extra.N). Returns the note for it if it is news."""
@@ -41,6 +42,15 @@ class Server:
         else:
             self.refuses |= {extra}
         return NOTES[extra].format(max_n=max_n)
+
+    def gave(self, asked: int, came: int) -> str | None:
+        """Learn from a reply with fewer choices than were asked for: nothing where the server has given more before or
+        where it is the first such one, which may be an accident. Returns the note if it is news."""
+        self._most = max(self._most, came)
+        if came >= asked or came < self._most:
+            return None
+        self._short += 1
+        return self.learn(Extra.N, self._most) if self._short > 1 else None
 
     def request(
         self, ask: Ask, start: int, n: int, refuses: frozenset[Extra]

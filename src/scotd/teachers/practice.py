@@ -280,7 +280,7 @@ class Practice:
         texts = [self._answerer.chain(question, draw) for _ in range(max(1, n // 2) if fault is Fault.FEWER else n)]
         if settings.numbered:
             first = self.counts.choices
-            texts = [f" This is chain {first + number}.{text}" for number, text in enumerate(texts)]
+            texts = [f" #{first + number}{text}" for number, text in enumerate(texts)]
         if fault is Fault.DUPLICATES or greedy:
             texts = texts[:1] * len(texts)
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1_000

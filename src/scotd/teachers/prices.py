@@ -46,7 +46,7 @@ def _listed(config: TeacherConfig) -> Price | None:
         return None
     try:
         found = calc_price(
-            Usage(input_tokens=_PROBE, output_tokens=_PROBE), config.model, provider_api_url=config.base_url
+            Usage(input_tokens=_PROBE, output_tokens=_PROBE), config.model, provider_api_url=config.base_urls[0]
         )
     except LookupError:
         return None

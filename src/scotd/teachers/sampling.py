@@ -53,7 +53,7 @@ class SampleReport:
 
     wanted = already_there + asked, and asked = received + missing; `sent` is less than asked where the run was
     interrupted. `failed` counts requests by kind of error, `notes`
-    the teacher's remarks. Tokens are as the server counted them; `requests_without_usage` did not say.
+    the teacher's remarks. Tokens are as the server counted them; `requests_without_usage` answers did not say.
     `unaccounted_before` counts this teacher's requests whose outcome an earlier run never learnt: they may have cost.
     """
 
@@ -263,8 +263,7 @@ class _Tally:
         usage = outcome.usage
         self.prompt_tokens += usage.prompt_tokens or 0
         self.completion_tokens += usage.completion_tokens or 0
-        if outcome.completions and (usage.prompt_tokens is None or usage.completion_tokens is None):
-            self.requests_without_usage += 1
+        self.requests_without_usage += usage.unsaid
         for note in outcome.notes:
             if note not in self.notes:
                 bar.say(note)
