@@ -20,6 +20,7 @@ from scotd.progress import silent
 from scotd.prompts import Templates, teacher_prompt
 from scotd.tasks import load_questions
 from scotd.tasks.exemplars import load_exemplars
+from scotd.teachers.budget import Budget
 from scotd.teachers.openai import OpenAITeacher
 from scotd.teachers.openai_http import Patience
 from scotd.teachers.practice import Fault, Practice, Settings, read_fault
@@ -65,7 +66,9 @@ def post(practice: Practice, **changes: Any) -> httpx.Response:
     return httpx.post(f"{practice.url}/v1/chat/completions", json=body(**changes), timeout=5, trust_env=False)
 
 
-def sampled(practice: Practice, path: Path, n: int, *, questions: int = 40, **teacher: Any) -> SampleReport:
+def sampled(
+    practice: Practice, path: Path, n: int, *, questions: int = 40, budget: Budget | None = None, **teacher: Any
+) -> SampleReport:
     settings = {"kind": "openai", "model": "practice", "base_url": practice.url, "concurrency": 4, "timeout_seconds": 2}
     with Corpus.open(path) as corpus:
         corpus.add_questions(QUESTIONS)
@@ -78,7 +81,8 @@ def sampled(practice: Practice, path: Path, n: int, *, questions: int = 40, **te
             )
             for question in QUESTIONS[:questions]
         ]
-        return sample(corpus, OpenAITeacher(TeacherConfig(**{**settings, **teacher}), FAST), wants, progress=silent)
+        served = OpenAITeacher(TeacherConfig(**{**settings, **teacher}), FAST)
+        return sample(corpus, served, wants, budget=budget, progress=silent)
 
 
 def test_a_run_against_it_is_counted_alike_on_both_sides(tmp_path: Path) -> None:

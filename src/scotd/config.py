@@ -171,6 +171,7 @@ class TeacherConfig(Section):
     max_n: Count | None = None
     logprobs: bool = True
     prices: PricesConfig | None = None
+    max_cost: Annotated[float, Field(gt=0)] | None = None
     batch_chains: Count = 64
     device: str | None = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -77,6 +77,7 @@ teacher:
   # max_n: @teacher.max_n ## openai: most chains in one request; null finds out
   # logprobs: @teacher.logprobs ## openai: ask for log-probabilities where the server gives them
   # prices: @teacher.prices ## openai: dollars a million tokens, {{prompt: 0.15, completion: 0.6}}, for --dry-run
+  # max_cost: @teacher.max_cost ## openai: dollars that are never crossed, over all sittings
   # batch_chains: @teacher.batch_chains ## local: chains written at once
   # device: @teacher.device ## local: cuda, cpu, ...; null takes the best there is
   # precision: @teacher.precision ## local: auto, bfloat16 or float32

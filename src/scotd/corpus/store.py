@@ -205,6 +205,12 @@ class Corpus:
             for key, prompt, teacher, sampling, indices in self._read(summary.UNACCOUNTED, (self._session(),))
         ]
 
+    def billed(self, teacher: str) -> Usage:
+        """What the servers counted for a teacher's requests so far."""
+        self._sync()
+        ((prompt, completion),) = self._read(summary.BILLED, (teacher,))
+        return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
     def add_chains(self, chains: Iterable[Chain]) -> ChainsAdded:
         """Store chains that no request of ours brought, many a transaction; committed when it returns."""
         added = ChainsAdded()

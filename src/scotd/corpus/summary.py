@@ -53,6 +53,11 @@ JOIN teachers t ON t.id = r.teacher JOIN samplings s ON s.id = r.sampling
 WHERE r.outcome IS NULL AND r.session IS NOT ? ORDER BY r.id
 """
 
+BILLED = """
+SELECT coalesce(sum(r.prompt_tokens), 0), coalesce(sum(r.completion_tokens), 0)
+FROM requests r JOIN teachers t ON t.id = r.teacher WHERE t.name = ?
+"""
+
 _QUESTIONS = """
 SELECT task, split, count(*), count(gold), sum(EXISTS (SELECT 1 FROM chains c WHERE c.question = q.id))
 FROM questions q GROUP BY task, split ORDER BY task, split

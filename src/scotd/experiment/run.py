@@ -4,22 +4,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scotd import __version__
-from scotd.config import Experiment
+from scotd.config import Experiment, TeacherConfig
 from scotd.corpus import Corpus
 from scotd.corpus.exchange import import_parquet
-from scotd.errors import DataError, TeacherError
+from scotd.errors import ConfigError, DataError, TeacherError
 from scotd.evaluate import Accuracy
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder, git_state, versions
 from scotd.experiment.selections import Pool, select_stage
 from scotd.models import resolve
 from scotd.progress import Tracker, track
-from scotd.teachers import Teacher, teacher_name
+from scotd.teachers import Ask, Teacher, teacher_name
+from scotd.teachers.budget import Budget
+from scotd.teachers.prices import price_of
 from scotd.teachers.sampling import SampleReport, Want, sample
 from scotd.types import Answered, Question
 
@@ -161,13 +164,46 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
 
                 teacher = build_teacher(experiment, progress)
                 seed = experiment.sampling.seed
-                _tell(sample(corpus, teacher, wants, seed=seed, progress=progress, ended=ended), say)
+                budget = _budget(experiment.teacher, corpus)
+                _tell(sample(corpus, teacher, wants, seed=seed, budget=budget, progress=progress, ended=ended), say)
             else:
                 record.skipped = True
                 say(f"sample: all {sum(want.n for want in wants)} chains are in {plan.corpus_path}")
     funnel = _funnel(plan, corpus, name)
     folder.write("funnel.json", funnel)
     return funnel
+
+
+def _budget(config: TeacherConfig, corpus: Corpus) -> Budget | None:
+    """What may still be spent. Raises ConfigError where there is a limit and no price."""
+    if config.max_cost is None:
+        return None
+    price = price_of(config)
+    if price is None:
+        raise ConfigError(
+            f"teacher.max_cost: what {config.model} costs is not known: set teacher.prices, or pip install "
+            "'scotd[prices]' for a list of public prices."
+        )
+    name = teacher_name(config)
+    billed = corpus.billed(name)
+    budget = Budget(
+        most=Decimal(str(config.max_cost)),
+        price=price,
+        spent=price.of(prompt_tokens=billed.prompt_tokens or 0, completion_tokens=billed.completion_tokens or 0),
+    )
+    prompts = corpus.prompts()
+    for intent in corpus.unaccounted():  # of a run that was killed: they may have cost all they could
+        if intent.teacher == name:
+            budget.spent += budget.worst(
+                Ask(
+                    question_key=intent.question_key,
+                    prompt=prompts[intent.prompt_id],
+                    sampling=intent.sampling,
+                    indices=intent.indices,
+                    seeds=intent.indices,
+                )
+            )
+    return budget
 
 
 def _with_earlier(report: SampleReport, earlier: Mapping[str, Any]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scotd.errors import ConfigError, TeacherError
 from scotd.teachers import Ask, Outcome
-from scotd.teachers.openai_http import STOPPED, GaveUpError, LostError, RefusedError
+from scotd.teachers.openai_http import NOTE_LOST, STOPPED, GaveUpError, LostError, RefusedError, UnreadableError
 from scotd.teachers.openai_pool import Place, Pool
 from scotd.teachers.openai_replies import Extra, MalformedError, Reply, read_reply, refused_extra, stated_cap
 from scotd.types import Completion, Usage
@@ -34,7 +34,7 @@ class Errand:
         return Outcome(
             ask=self.ask,
             completions=tuple(self._completions),
-            usage=_sum(self._usages),
+            usage=_sum([*self._usages, *[Usage()] * self._notes.count(NOTE_LOST)]),  # a lost answer may be billed
             error=error,
             notes=tuple(self._notes),
             status=self.pool.status(),
@@ -51,6 +51,9 @@ class Errand:
                     raise self.pool.nobody_left()
                 try:
                     await self._request(self.place)
+                except UnreadableError:
+                    self._usages.append(Usage())
+                    raise
                 except (LostError, TeacherError) as error:
                     note = self.pool.lose(self.place, error)  # raises the error where no other server is left
                     self._notes += [] if note is None else [note]
@@ -94,7 +97,7 @@ class Errand:
         try:
             reply = read_reply(answer, self.ask.sampling, n=n, logprobs=Extra.LOGPROBS in extras)
         except MalformedError as error:
-            raise GaveUpError(f"unreadable answer: {error}") from None
+            raise UnreadableError(f"unreadable answer: {error}") from None
         self._asked += reply.choices
         self._completions += reply.completions
         self._usages.append(reply.usage)

@@ -71,6 +71,10 @@ class LostError(GaveUpError):
     """The same, and the next request to this server will hardly fare better: another server should be asked."""
 
 
+class UnreadableError(GaveUpError):
+    """An answer came and cannot be read; it was billed, probably."""
+
+
 class RefusedError(Exception):
     """The server understood the request and refuses it; `body` may tell what in it."""
 
@@ -265,7 +269,7 @@ class Endpoint:
             return json.loads(self.address.redacted_bytes(response.content))
         except ValueError:
             shown = shorten(self.address.redacted(response.text)) or "an empty body"
-            raise GaveUpError(f"unreadable answer: not JSON but {shown}") from None
+            raise UnreadableError(f"unreadable answer: not JSON but {shown}") from None
 
 
 def retry_after(headers: httpx.Headers, now: float) -> float | None:

@@ -27,6 +27,7 @@ from types import FrameType
 from scotd import corpus as store
 from scotd.progress import Progress, Tracker, track
 from scotd.teachers import FATAL, Ask, Outcome, Teacher
+from scotd.teachers.budget import Budget
 from scotd.types import Chain, Prompt, SamplingParams, chain_id, digest
 
 NOT_SENT = "not sent: the run ended before"
@@ -83,14 +84,16 @@ def sample(
     wants: Iterable[Want],
     *,
     seed: int = 0,
+    budget: Budget | None = None,
     progress: Tracker = track,
     ended: Callable[[SampleReport], None] | None = None,
 ) -> SampleReport:
     """Ask the teacher for every chain of the wants that the corpus lacks, and store what comes.
 
     The questions are in the corpus already; prompts are added here. A question may be wanted once for each prompt and
-    sampling. Raises TeacherError where the teacher is beyond use, KeyboardInterrupt after Ctrl-C; by then everything
-    that came is committed, and `ended` was given the report of what was done all the same.
+    sampling. With a `budget` nothing is sent that could cross it. Raises TeacherError where the teacher is beyond use,
+    KeyboardInterrupt after Ctrl-C; by then everything that came is committed, and `ended` was given the report of what
+    was done all the same.
     """
     started = time.monotonic()
     wants = list(wants)
@@ -99,7 +102,7 @@ def sample(
     lacking = _lacking(corpus, teacher.name, wants)
     asked = sum(len(indices) for _, indices in lacking)
     tally = _Tally()
-    journal = _Journal(corpus=corpus, teacher=teacher, lacking=lacking, seed=seed)
+    journal = _Journal(corpus=corpus, teacher=teacher, lacking=lacking, seed=seed, budget=budget)
     with progress(f"sampling from {teacher.name}", asked) as bar, _stopped_by_ctrl_c(journal.stopping):
         if unaccounted:
             chains = sum(len(intent.indices) for intent in unaccounted)
@@ -110,7 +113,11 @@ def sample(
         try:
             for outcome in outcomes:
                 _store(corpus, teacher.name, journal.settle(outcome.ask), outcome)
+                if budget is not None:
+                    budget.settle(outcome.ask, outcome.usage)
                 tally.add(outcome, bar)
+            if budget is not None and journal.unaffordable:
+                bar.say(f"{budget.said()}: another request might cross it. What was bought is kept.")
         finally:
             if isinstance(outcomes, Generator):
                 outcomes.close()  # whatever it has under way ends here, not when it is collected
@@ -159,12 +166,14 @@ class _Journal:
     teacher: Teacher
     lacking: Sequence[tuple[Want, tuple[int, ...]]]
     seed: int
+    budget: Budget | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._begun: dict[Ask, int] = {}  # journaled, not handed out
         self._sent: dict[Ask, int] = {}  # handed out, no outcome
         self.handed_out = 0  # chains
+        self.unaffordable = False
 
     def asks(self) -> Iterator[Ask]:
         """Asks in order, journaled `teacher.batch` at a time; ends early when stopping."""
@@ -173,6 +182,9 @@ class _Journal:
             self._begun = dict(zip(group, self.corpus.begin_requests(list(map(self._intent, group))), strict=True))
             for ask in group:
                 if self.stopping.is_set():
+                    return
+                if self.budget is not None and not self.budget.take(ask):
+                    self.unaffordable = True
                     return
                 self._sent[ask] = self._begun.pop(ask)
                 self.handed_out += len(ask.indices)
