@@ -6,16 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
+from test_progress import Terminal
 
 from scotd.cli.board import Board, cell_table
 from scotd.evaluate import Accuracy
 from scotd.experiment import Cell
 from scotd.stats import wilson
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def cell(student: str, split: str = "test", correct: int | None = None, *, gold: bool = True) -> Cell:

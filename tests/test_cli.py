@@ -848,17 +848,13 @@ def test_a_corpus_goes_out_and_comes_back(run: Run, corpus: Path) -> None:
     assert len(rows) == 4 and rows[0]["messages"][0] == {"role": "user", "content": "p"}
 
 
-def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Run, own: Path, tmp_path: Path) -> None:
-    from scotd.experiment import Plan
-
-    plan = Plan.of(config.load(own))
-    with Corpus.open(tmp_path / "c.sqlite") as opened:
+def first_question_answered(corpus: Path, plan: Any, *texts: str) -> None:
+    """A corpus with chains of the experiment's teacher for the first question of `own`."""
+    with Corpus.open(corpus) as opened:
         opened.add_questions(plan.train)
         opened.add_prompts(plan.teacher_prompts.values())
-        for index, text in enumerate(
-            ["Money. The answer is A.", "Books are lent there. So it is (B).", "So the answer is (B)."]
-        ):
-            chain = Chain(
+        opened.add_chains(
+            Chain(
                 question_key="mine/q1",
                 prompt_id=plan.teacher_prompts["mine/q1"].id,
                 teacher="local:qwen2.5-coder-1.5b-instruct",
@@ -867,7 +863,21 @@ def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Ru
                 text=text,
                 finish=Finish.STOP,
             )
-            opened.add_chains([chain])
+            for index, text in enumerate(texts)
+        )
+
+
+def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Run, own: Path, tmp_path: Path) -> None:
+    from scotd.experiment import Plan
+
+    plan = Plan.of(config.load(own))
+    first_question_answered(
+        tmp_path / "c.sqlite",
+        plan,
+        "Money. The answer is A.",
+        "Books are lent there. So it is (B).",
+        "So the answer is (B).",
+    )
     result = run("corpus", "export", "c.sqlite", "t.jsonl", "--experiment", own)
     assert result.code == 0 and "kept: " in result.err and "wrong: 1" in result.err
     rows = [json.loads(line) for line in Path("t.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -890,23 +900,13 @@ def test_an_export_of_one_student_goes_by_its_own_selection(run: Run, own: Path,
     )
     own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", students, text), encoding="utf-8")
     plan = Plan.of(config.load(own))
-    with Corpus.open(tmp_path / "c.sqlite") as opened:
-        opened.add_questions(plan.train)
-        opened.add_prompts(plan.teacher_prompts.values())
-        for index, words in enumerate(
-            ["Books are lent there. So the answer is (B).", "Books. So the answer is (B).", "The answer is A."]
-        ):
-            prompt = plan.teacher_prompts["mine/q1"].id
-            chain = Chain(
-                question_key="mine/q1",
-                prompt_id=prompt,
-                teacher="local:qwen2.5-coder-1.5b-instruct",
-                sampling=plan.sampling,
-                index=index,
-                text=words,
-                finish=Finish.STOP,
-            )
-            opened.add_chains([chain])
+    first_question_answered(
+        tmp_path / "c.sqlite",
+        plan,
+        "Books are lent there. So the answer is (B).",
+        "Books. So the answer is (B).",
+        "The answer is A.",
+    )
     export = ["corpus", "export", "c.sqlite"]
     result = run(*export, "t.jsonl", "--experiment", own, "--student", "one")
     assert result.code == 0 and "kept: 1" in result.err

@@ -9,9 +9,9 @@ import pytest
 from scotd.config import load
 from scotd.corpus import Corpus
 from scotd.experiment import Plan
-from scotd.experiment.estimate import CHARACTERS_A_TOKEN, ENOUGH_CHAINS, Estimate, estimate
+from scotd.experiment.estimate import ENOUGH_CHAINS, Estimate, estimate
 from scotd.teachers import teacher_name
-from scotd.teachers.prices import price_of
+from scotd.teachers.prices import CHARACTERS_A_TOKEN, price_of
 from scotd.types import Chain, Finish
 
 EXPERIMENT = """

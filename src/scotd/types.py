@@ -104,6 +104,11 @@ class Prompt:
     def id(self) -> str:
         return digest(self.to_json())
 
+    @property
+    def words(self) -> str:
+        """All that it says, whoever says it."""
+        return "".join(message.content for message in self.messages or ()) if self.text is None else self.text
+
     def to_json(self) -> object:
         return self.text if self.messages is None else [asdict(message) for message in self.messages]
 

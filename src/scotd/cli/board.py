@@ -6,8 +6,8 @@
 What is not a terminal gets lines (`progress.track`, and a line a cell).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -38,11 +38,9 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    @contextmanager
-    def track(self, description: str, total: int | None = None) -> Iterator[Progress]:
+    def track(self, description: str, total: int | None = None) -> AbstractContextManager[Progress]:
         """A bar while a stage runs; see `progress.track`."""
-        with on_bar(self._bars, description, total, stays=False) as bar:
-            yield bar
+        return on_bar(self._bars, description, total, stays=False)
 
     def say(self, message: str) -> None:
         """A line that stays, above the table."""

@@ -1,7 +1,7 @@
 """`scotd run`, `scotd sample`, `scotd report`."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from scotd.errors import ScotdError
 if TYPE_CHECKING:
     from scotd.config import Experiment
     from scotd.experiment import Cell
+    from scotd.experiment.run import Show
 
 
 @click.command(short_help="Sample, select, train, evaluate, report; resumes.")
@@ -128,7 +129,7 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
     click.echo(f"Report: {write_report(*folders, out=out)}")
 
 
-def _lines() -> "Callable[[Sequence[Cell]], None]":
+def _lines() -> "Show":
     """A line for each cell when it is done."""
     from scotd.experiment import accuracy_line
 

@@ -37,10 +37,10 @@ def export_jsonl(
     """
     questions = {question.key: question for question in corpus.questions(task=task, split=split)}
     wanted = None if chain_ids is None else iter(chain_ids)
-    following = None if wanted is None else next(wanted, None)
     prompts = Prompts(corpus)
-    written = 0
-    with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
+
+    def values() -> Iterator[dict[str, object]]:
+        following = None if wanted is None else next(wanted, None)
         for chain in corpus.chains(task=task, split=split, teacher=teacher, sampling=sampling):
             if wanted is not None:
                 if chain.id != following:
@@ -49,19 +49,22 @@ def export_jsonl(
             question = questions[chain.question_key]
             prompt = prompts[chain.prompt_id] if prompt_of is None else prompt_of(question)
             completion = chain.text if completion_of is None else completion_of(question, chain)
-            value = {**_pair(prompt, completion, form), "question": chain.question_key, "chain": chain.id}
-            out.write(json.dumps(value, ensure_ascii=False) + "\n")
-            written += 1
+            yield {**_pair(prompt, completion, form), "question": chain.question_key, "chain": chain.id}
         assert following is None, f"chain {following} is not in the corpus, or not in its place"
-    return written
+
+    return _write(path, values())
 
 
 def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str]], *, form: JsonlForm) -> int:
     """Write one JSON object for each (question key, prompt, completion); returns how many."""
+    return _write(path, ({**_pair(prompt, completion, form), "question": key} for key, prompt, completion in pairs))
+
+
+def _write(path: Path, values: Iterable[dict[str, object]]) -> int:
+    """One line of JSON each; returns how many."""
     written = 0
     with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
-        for key, prompt, completion in pairs:
-            value = {**_pair(prompt, completion, form), "question": key}
+        for value in values:
             out.write(json.dumps(value, ensure_ascii=False) + "\n")
             written += 1
     return written

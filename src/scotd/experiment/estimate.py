@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from scotd.corpus import Corpus
-from scotd.corpus import Want as Slot
 from scotd.errors import ScotdError
 from scotd.experiment.plan import Plan
 from scotd.teachers import teacher_name
-from scotd.teachers.prices import Price, price_of
-from scotd.teachers.sampling import Want
+from scotd.teachers.prices import CHARACTERS_A_TOKEN, Price, price_of
+from scotd.teachers.sampling import Want, lacking
 from scotd.types import Prompt
 
-CHARACTERS_A_TOKEN = 4  # of English in a large vocabulary, roughly
 ENOUGH_CHAINS = 30  # before their mean length says anything
 
 
@@ -82,45 +80,38 @@ def estimate(plan: Plan) -> Estimate:
     config = plan.experiment.teacher
     name = teacher_name(config)
     wants = plan.wants() if config.kind != "imported" else []
-    lacking, mean = _lacking(plan, name, wants)
+    absent, mean = _absent(plan, name, wants)
     cap = config.max_n
-    requests = [-(-missing // (cap or missing)) for _, missing in lacking]
-    lengths = _prompt_lengths(plan, [want.prompt for want, _ in lacking])
+    requests = [-(-missing // (cap or missing)) for _, missing in absent]
+    lengths = _prompt_lengths(plan, [want.prompt for want, _ in absent])
     counted = lengths is not None
     if lengths is None:
-        lengths = [-(-_characters(want.prompt) // CHARACTERS_A_TOKEN) for want, _ in lacking]
+        lengths = [-(-len(want.prompt.words) // CHARACTERS_A_TOKEN) for want, _ in absent]
     return Estimate(
         teacher=name,
         wanted=sum(want.n for want in wants),
-        missing=sum(missing for _, missing in lacking),
-        questions=len({want.question_key for want, _ in lacking}),
+        missing=sum(missing for _, missing in absent),
+        questions=len({want.question_key for want, _ in absent}),
         requests=sum(requests),
         max_n=cap,
         prompt_tokens=sum(length * times for length, times in zip(lengths, requests, strict=True)),
         counted=counted,
-        most_tokens=sum(missing * want.sampling.max_tokens for want, missing in lacking),
+        most_tokens=sum(missing * want.sampling.max_tokens for want, missing in absent),
         mean_tokens=mean,
         price=price_of(config),
     )
 
 
-def _lacking(plan: Plan, name: str, wants: Sequence[Want]) -> tuple[list[tuple[Want, int]], float | None]:
+def _absent(plan: Plan, name: str, wants: Sequence[Want]) -> tuple[list[tuple[Want, int]], float | None]:
     """Wants with the number of chains that are missing, and the mean tokens of this teacher's chains so far."""
     if not plan.corpus_path.exists():
         return [(want, want.n) for want in wants], None
-    slots = [
-        Slot(question_key=want.question_key, prompt_id=want.prompt.id, teacher=name, sampling=want.sampling)
-        for want in wants
-    ]
-    missing: dict[Slot, int] = {}
     with Corpus.open(plan.corpus_path, "ro") as corpus:
-        for n in {want.n for want in wants}:
-            held = [slot for slot, want in zip(slots, wants, strict=True) if want.n == n]
-            missing |= {slot: len(indices) for slot, indices in corpus.missing(held, n)}
+        absent = [(want, len(indices)) for want, indices in lacking(corpus, name, wants)]
         here = [count for count in corpus.stats().chains if count.teacher == name]
     counted = sum(count.counted for count in here)
     mean = sum(count.tokens for count in here) / counted if counted >= ENOUGH_CHAINS else None
-    return [(want, missing[slot]) for slot, want in zip(slots, wants, strict=True) if slot in missing], mean
+    return absent, mean
 
 
 def _prompt_lengths(plan: Plan, prompts: Sequence[Prompt]) -> list[int] | None:
@@ -139,9 +130,3 @@ def _prompt_lengths(plan: Plan, prompts: Sequence[Prompt]) -> list[int] | None:
         return [len(encode_prompt(tokenizer, prompt)) for prompt in prompts]
     except (ScotdError, ModuleNotFoundError):
         return None
-
-
-def _characters(prompt: Prompt) -> int:
-    if prompt.messages is None:
-        return len(prompt.text or "")
-    return sum(len(message.content) for message in prompt.messages)

@@ -20,10 +20,10 @@ from scotd.experiment.record import RunFolder, git_state, versions
 from scotd.experiment.selections import Pool, select_stage
 from scotd.models import resolve
 from scotd.progress import Tracker, track
-from scotd.teachers import Ask, Teacher, teacher_name
+from scotd.teachers import Teacher, teacher_name
 from scotd.teachers.budget import Budget
 from scotd.teachers.prices import price_of
-from scotd.teachers.sampling import SampleReport, Want, sample
+from scotd.teachers.sampling import SampleReport, lacking, sample
 from scotd.types import Answered, Question
 
 STAGES = ("sample", "select", "train", "evaluate")
@@ -155,7 +155,7 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
             record.skipped = True
         else:
             wants = plan.wants()
-            if _missing(wants, corpus, name):
+            if lacking(corpus, name, wants):
                 earlier = folder.counts("sample")
 
                 def ended(report: SampleReport) -> None:  # of an interrupted sitting too
@@ -191,18 +191,11 @@ def _budget(config: TeacherConfig, corpus: Corpus) -> Budget | None:
         price=price,
         spent=price.of(prompt_tokens=billed.prompt_tokens or 0, completion_tokens=billed.completion_tokens or 0),
     )
-    prompts = corpus.prompts()
-    for intent in corpus.unaccounted():  # of a run that was killed: they may have cost all they could
-        if intent.teacher == name:
-            budget.spent += budget.worst(
-                Ask(
-                    question_key=intent.question_key,
-                    prompt=prompts[intent.prompt_id],
-                    sampling=intent.sampling,
-                    indices=intent.indices,
-                    seeds=intent.indices,
-                )
-            )
+    killed = [intent for intent in corpus.unaccounted() if intent.teacher == name]  # they may have cost all they could
+    prompts = corpus.prompts({intent.prompt_id for intent in killed})
+    budget.spent += sum(
+        budget.greatest(prompts[intent.prompt_id], intent.sampling, len(intent.indices)) for intent in killed
+    )
     return budget
 
 
@@ -213,16 +206,6 @@ def _with_earlier(report: SampleReport, earlier: Mapping[str, Any]) -> dict[str,
         "received": earlier.get("received", 0) + report.received,
         "failed": dict(Counter(earlier.get("failed", {})) + Counter(report.failed)),
     }
-
-
-def _missing(wants: Iterable[Want], corpus: Corpus, name: str) -> int:
-    from scotd.corpus import Want as Slot
-
-    slots: dict[int, list[Slot]] = {}
-    for want in wants:
-        slot = Slot(question_key=want.question_key, prompt_id=want.prompt.id, teacher=name, sampling=want.sampling)
-        slots.setdefault(want.n, []).append(slot)
-    return sum(len(indices) for n, held in slots.items() for _, indices in corpus.missing(held, n))
 
 
 def _tell(report: SampleReport, say: Say) -> None:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from scotd.teachers import Ask
 from scotd.teachers.prices import Price
-from scotd.types import Usage
+from scotd.types import Prompt, SamplingParams, Usage
 
 
 class Budget:
@@ -23,11 +23,12 @@ class Budget:
         self._aside: dict[Ask, Decimal] = {}
 
     def worst(self, ask: Ask) -> Decimal:
-        """What an ask can cost: each of its chains in a request of its own, as long as may be."""
-        prompt = ask.prompt
-        text = prompt.text or "".join(message.content for message in prompt.messages or ())
-        n = len(ask.indices)
-        return self.price.of(prompt_tokens=n * len(text.encode()), completion_tokens=n * ask.sampling.max_tokens)
+        """What an ask can cost."""
+        return self.greatest(ask.prompt, ask.sampling, len(ask.indices))
+
+    def greatest(self, prompt: Prompt, sampling: SamplingParams, n: int) -> Decimal:
+        """What `n` chains can cost: each in a request of its own, as long as may be."""
+        return self.price.of(prompt_tokens=n * len(prompt.words.encode()), completion_tokens=n * sampling.max_tokens)
 
     def take(self, ask: Ask) -> bool:
         """Set aside what an ask can cost; False where that might cross the limit."""

@@ -20,9 +20,8 @@ from scotd.errors import TeacherError
 from scotd.teachers.openai_address import Address
 from scotd.teachers.openai_form import Server
 from scotd.teachers.openai_http import Change, Endpoint, LostError, Patience
+from scotd.teachers.prices import CHARACTERS_A_TOKEN
 from scotd.types import Usage
-
-CHARACTERS_A_TOKEN = 4.0  # until the server has counted a prompt
 
 
 class Place:

@@ -47,7 +47,6 @@ class Pace:
         self._hold = 0
         self._set_back_at = -float("inf")
         self._not_before = -float("inf")
-        self._full = False
         self._requests = _Bucket(requests_a_minute, clock)
         self._tokens = _Bucket(tokens_a_minute, clock)
         self._full = False

@@ -284,8 +284,7 @@ class Practice:
         if fault is Fault.DUPLICATES or greedy:
             texts = texts[:1] * len(texts)
         limit = body.get("max_completion_tokens") or body.get("max_tokens") or 1_000
-        choices = []
-        spent = 0
+        choices, written, spent = [], [], 0
         for number, text in enumerate(texts):
             words = WORD.findall(text)
             finish = "length" if len(words) > limit else "stop"
@@ -297,20 +296,19 @@ class Practice:
             elif number == 0 and fault is Fault.EMPTY:
                 words = []
             spent += len(words)
+            written.append("".join(words))
             asked = bool(body.get("logprobs")) and fault is not Fault.NO_LOGPROBS
             choices.append(_choice(number, words, finish, chat=chat, logprobs=asked))
-        asked_for = len(WORD.findall(prompt))
+        billed = {"prompt_tokens": len(WORD.findall(prompt)), "completion_tokens": spent}
         self.counts.choices += len(choices)
-        self.counts.prompt_tokens += asked_for
+        self.counts.prompt_tokens += billed["prompt_tokens"]
         self.counts.completion_tokens += spent
-        usage: dict[str, int] | None = {"prompt_tokens": asked_for, "completion_tokens": spent}
+        usage: dict[str, int] | None = billed
         if fault is Fault.WRONG_USAGE:
             usage = {"prompt_tokens": 1, "completion_tokens": spent * 7}
         elif fault is Fault.NO_USAGE:
             usage = None
         if self._ledger is not None:
-            written = [choice["message"]["content"] if chat else choice["text"] for choice in choices]
-            billed = {"prompt_tokens": asked_for, "completion_tokens": spent}
             line = {"fault": fault, "prompt": prompt, "texts": written, "billed": billed, "usage": usage}
             self._ledger.write(json.dumps(line) + "\n")
             self._ledger.flush()

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from scotd.config import TeacherConfig
 
 MILLION = 1_000_000
+CHARACTERS_A_TOKEN = 4  # of English in a large vocabulary, roughly
 _PROBE = 1_000  # tokens whose price is asked for: lists may charge more for prompts of another order of magnitude
 
 

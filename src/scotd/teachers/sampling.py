@@ -99,22 +99,20 @@ def sample(
     wants = list(wants)
     unaccounted = [intent for intent in corpus.unaccounted() if intent.teacher == teacher.name]
     corpus.add_prompts(want.prompt for want in wants)
-    lacking = _lacking(corpus, teacher.name, wants)
-    asked = sum(len(indices) for _, indices in lacking)
+    absent = lacking(corpus, teacher.name, wants)
+    asked = sum(len(indices) for _, indices in absent)
     tally = _Tally()
-    journal = _Journal(corpus=corpus, teacher=teacher, lacking=lacking, seed=seed, budget=budget)
+    journal = _Journal(corpus=corpus, teacher=teacher, lacking=absent, seed=seed, budget=budget)
     with progress(f"sampling from {teacher.name}", asked) as bar, _stopped_by_ctrl_c(journal.stopping):
         if unaccounted:
             chains = sum(len(intent.indices) for intent in unaccounted)
             bar.say(
                 f"{len(unaccounted)} requests of earlier runs ended unrecorded: up to {chains} chains may be billed"
             )
-        outcomes = teacher.complete(journal.asks()) if lacking else iter(())
+        outcomes = teacher.complete(journal.asks()) if absent else iter(())
         try:
             for outcome in outcomes:
-                _store(corpus, teacher.name, journal.settle(outcome.ask), outcome)
-                if budget is not None:
-                    budget.settle(outcome.ask, outcome.usage)
+                _store(corpus, teacher.name, journal.settle(outcome), outcome)
                 tally.add(outcome, bar)
             if budget is not None and journal.unaffordable:
                 bar.say(f"{budget.said()}: another request might cross it. What was bought is kept.")
@@ -145,7 +143,7 @@ def sample(
     return report
 
 
-def _lacking(corpus: store.Corpus, teacher: str, wants: Sequence[Want]) -> list[tuple[Want, tuple[int, ...]]]:
+def lacking(corpus: store.Corpus, teacher: str, wants: Sequence[Want]) -> list[tuple[Want, tuple[int, ...]]]:
     """Wants with the sample indices that the corpus lacks, in the order given; complete ones are left out."""
     slots = [
         store.Want(question_key=want.question_key, prompt_id=want.prompt.id, teacher=teacher, sampling=want.sampling)
@@ -190,9 +188,11 @@ class _Journal:
                 self.handed_out += len(ask.indices)
                 yield ask
 
-    def settle(self, ask: Ask) -> int:
+    def settle(self, outcome: Outcome) -> int:
         """Number of the request whose outcome has come; each ask has one outcome."""
-        return self._sent.pop(ask)
+        if self.budget is not None:
+            self.budget.settle(outcome.ask, outcome.usage)
+        return self._sent.pop(outcome.ask)
 
     def close(self) -> None:
         """Record what was journaled and never sent. What was sent without an outcome stays open: it may be billed."""
