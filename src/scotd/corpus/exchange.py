@@ -11,6 +11,7 @@ counts stand in the file's metadata, under `scotd`.
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ ROW_GROUP = 20_000  # rows held in memory while writing
 READ_ROWS = 5_000  # prompts stand in every row
 
 Row = dict[str, Any]
+_FINISHES = {finish.value: finish for finish in Finish}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,26 +101,28 @@ def import_parquet(corpus: Corpus, path: Path) -> Exchanged:
         raise DataError(f"{path}: no such file.") from None
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
-    with file:
+    with file, ThreadPoolExecutor(1) as beside:  # reading goes on while the chains before are being committed
         about = _about(file.schema_arrow.metadata, file.metadata.metadata, path)
         counts = _Counts()
+        storing: Future[ChainsAdded] = beside.submit(ChainsAdded)
         added = ChainsAdded()
         changed = 0
         held: list[Chain] = []
         for batch in file.iter_batches(batch_size=READ_ROWS):
-            questions, prompts, chains = _values(batch.to_pylist())
+            questions, prompts, chains = _values(batch)
             fresh = {key: question for key, question in questions.items() if key != counts.last_key}
             changed += corpus.add_questions(fresh.values(), changes="keep").changed
             corpus.add_prompts(prompts.values())
             held += chains
             if len(held) >= BULK:
-                added += corpus.add_chains(held)
+                added += storing.result()
+                storing = beside.submit(corpus.add_chains, held)
                 held = []
             counts.questions += len(fresh)
             counts.chains += len(chains)
             counts.prompts |= prompts.keys()
             counts.last_key = next(reversed(questions), counts.last_key)
-        added += corpus.add_chains(held)
+        added += storing.result() + corpus.add_chains(held)
     if counts.as_json() != {name: about[name] for name in counts.as_json()}:
         raise DataError(f"{path}: holds {counts.as_json()}, not what it says of itself. Fetch it again.")
     for record in about["runs"]:
@@ -237,57 +241,65 @@ def _chain_row(chain: Chain) -> Row:
     }
 
 
-def _values(batch: list[Row]) -> tuple[dict[str, Question], dict[str, Prompt], list[Chain]]:
-    """Questions by key, prompts by id and chains of some rows."""
+def _values(batch: Any) -> tuple[dict[str, Question], dict[str, Prompt], list[Chain]]:
+    """Questions by key, prompts by id and chains of some rows, of which only what differs is made into values."""
+    column = {
+        name: batch.column(name).to_pylist() for name in batch.schema.names if name not in {"choices", "messages"}
+    }
+    choices, messages = batch.column("choices"), batch.column("messages")
+    without_messages = messages.is_null().to_pylist()
     questions: dict[str, Question] = {}
     prompts: dict[str, Prompt] = {}
     named: dict[str, str] = {}  # spelt-out prompt -> id, since hashing a long prompt for each of its chains is slow
     samplings: dict[str, SamplingParams] = {}
     chains = []
-    for row in batch:
-        prompt_id = _take_prompt(row, prompts, named)
-        if row["task"] is None:
+    for row, (task, name, text) in enumerate(zip(column["task"], column["question"], column["text"], strict=True)):
+        prompt_id = None
+        if column["prompt"][row] is not None or not without_messages[row]:
+            said = messages[row].as_py() if column["prompt"][row] is None else column["prompt"][row]
+            prompt_id = _take_prompt(said, prompts, named)
+        if task is None:
             continue
-        key = f"{row['task']}/{row['question']}"
+        key = f"{task}/{name}"
         if key not in questions:
             questions[key] = Question(
-                id=row["question"],
-                choices=tuple(Choice(**choice) for choice in row["choices"]),
-                **{name: row[name] for name in ("task", "split", "stem", "gold", "pair")},
+                id=name,
+                task=task,
+                choices=tuple(Choice(**choice) for choice in choices[row].as_py()),
+                **{field: column[field][row] for field in ("split", "stem", "gold", "pair")},
             )
-        if row["text"] is None:
+        if text is None:
             continue
-        assert prompt_id is not None, row
-        if row["sampling"] not in samplings:
-            samplings[row["sampling"]] = SamplingParams.from_json(json.loads(row["sampling"]))
+        assert prompt_id is not None, key
+        sampling = column["sampling"][row]
+        if sampling not in samplings:
+            samplings[sampling] = SamplingParams.from_json(json.loads(sampling))
         chains.append(
             Chain(
                 question_key=key,
                 prompt_id=prompt_id,
-                teacher=row["teacher"],
-                sampling=samplings[row["sampling"]],
-                index=row["index"],
-                text=row["text"],
-                finish=Finish(row["finish"]),
-                n_tokens=row["n_tokens"],
-                mean_logprob=row["mean_logprob"],
+                teacher=column["teacher"][row],
+                sampling=samplings[sampling],
+                index=column["index"][row],
+                text=text,
+                finish=_FINISHES[column["finish"][row]],
+                n_tokens=column["n_tokens"][row],
+                mean_logprob=column["mean_logprob"][row],
             )
         )
     return questions, prompts, chains
 
 
-def _take_prompt(row: Row, prompts: dict[str, Prompt], named: dict[str, str]) -> str | None:
-    if row["prompt"] is None and row["messages"] is None:
-        return None
-    spelt = json.dumps(row["messages"]) if row["prompt"] is None else row["prompt"]
-    kind = "text" if row["messages"] is None else "messages"
-    found = named.get(kind + spelt)
+def _take_prompt(said: str | list[dict[str, Any]], prompts: dict[str, Prompt], named: dict[str, str]) -> str:
+    """Id of a prompt, which is a text or messages, and the prompt itself into `prompts`."""
+    spelt = f"text {said}" if isinstance(said, str) else f"messages {json.dumps(said)}"
+    found = named.get(spelt)
     if found is None:
-        if row["messages"] is None:
-            prompt = Prompt(text=row["prompt"])
+        if isinstance(said, str):
+            prompt = Prompt(text=said)
         else:
-            prompt = Prompt(messages=tuple(Message(**message) for message in row["messages"]))
-        found = named[kind + spelt] = prompt.id
+            prompt = Prompt(messages=tuple(Message(**message) for message in said))
+        found = named[spelt] = prompt.id
         prompts[found] = prompt
     return found
 
