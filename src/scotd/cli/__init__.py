@@ -6,7 +6,7 @@ Everything that the user can mend is shown as one line on stderr with exit code 
 base.py      options and checks that commands share      terminal.py  what may reach a terminal
 init.py      init      (guess.py, starter.py)            preview.py   preview   (mask.py)
 run.py       run, sample, report                         predict.py   predict
-corpus.py    corpus stats, show                          exchange.py  corpus import, export
+corpus.py    corpus stats, show, servers                 exchange.py  corpus import, export
 practice.py  practice-teacher                            board.py     a run's cells on a terminal
 """
 
@@ -17,7 +17,7 @@ import sys
 import click
 
 from scotd import __version__
-from scotd.cli.corpus import show, stats
+from scotd.cli.corpus import servers, show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.init import init
 from scotd.cli.practice import practice_teacher
@@ -69,7 +69,7 @@ def corpus() -> None:
 
 for _command in (init, preview, run, sample, report, predict, corpus, practice_teacher):
     cli.add_command(_command)
-for _command in (stats, show, import_chains, export_chains):
+for _command in (stats, show, servers, import_chains, export_chains):
     corpus.add_command(_command)
 
 

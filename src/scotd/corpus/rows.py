@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scotd.corpus.values import ChainsAdded, QuestionsAdded
+from scotd.corpus.values import ChainsAdded, QuestionsAdded, RequestIntent
 from scotd.corpus.writer import Tables
 from scotd.errors import CorpusError
 from scotd.types import (
@@ -86,6 +86,16 @@ def prompt_row(prompt: Prompt) -> tuple[str, str]:
 
 def sampling_row(sampling: SamplingParams) -> tuple[str, str]:
     return sampling.id, to_json(sampling.to_json())
+
+
+def intent_of(key: str, prompt: str, teacher: str, sampling: str, indices: str) -> RequestIntent:
+    return RequestIntent(
+        question_key=key,
+        prompt_id=prompt,
+        teacher=teacher,
+        sampling=SamplingParams.from_json(json.loads(sampling)),
+        indices=tuple(json.loads(indices)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,16 @@ from typing import Any, Literal, TypeVar
 from scotd import answers
 from scotd.corpus import results, rows, summary
 from scotd.corpus.schema import connect_reader, connect_writer
-from scotd.corpus.values import ChainsAdded, CorpusStats, QuestionsAdded, RequestIntent, RunRecord, Want
+from scotd.corpus.values import (
+    ChainsAdded,
+    CorpusStats,
+    KnownCap,
+    QuestionsAdded,
+    RequestCount,
+    RequestIntent,
+    RunRecord,
+    Want,
+)
 from scotd.corpus.writer import Tables, Writer, WriterLock
 from scotd.errors import CorpusError
 from scotd.types import (
@@ -35,11 +44,13 @@ from scotd.types import (
     Question,
     SamplingParams,
     Selection,
+    ServerCap,
     Usage,
 )
 
 T = TypeVar("T")
 
+NOTHING_SAID = Usage()
 BATCH = 5_000  # rows a transaction, where many are stored at once
 BULK = 50_000  # chains of a bulk import: a transaction writes each page of their index once
 
@@ -173,16 +184,15 @@ class Corpus:
         ended = time.time()
 
         def insert(tables: Tables) -> None:
-            outcome = ("ok", None, len(given), ended, usage.prompt_tokens, usage.completion_tokens)
-            _end_request(tables, request, outcome)
+            _end_request(tables, request, ("ok", None, len(given), ended), usage)
             rows.insert_chains(tables, given, request)
 
         self._post(insert)
 
-    def fail_request(self, request: int, error: str) -> None:
-        """Queue that a request brought nothing, and why."""
-        ended = time.time()
-        self._post(lambda tables: _end_request(tables, request, ("failed", rows.storable(error), 0, ended, None, None)))
+    def fail_request(self, request: int, error: str, usage: Usage = NOTHING_SAID) -> None:
+        """Queue that a request brought nothing, why, and what it was billed all the same."""
+        outcome = ("failed", rows.storable(error), 0, time.time())
+        self._post(lambda tables: _end_request(tables, request, outcome, usage))
 
     def flush(self) -> None:
         """Wait until everything queued is committed."""
@@ -194,22 +204,39 @@ class Corpus:
 
         A reader beside a working writer sees that writer's open requests too.
         """
-        return [
-            RequestIntent(
-                question_key=key,
-                prompt_id=prompt,
-                teacher=teacher,
-                sampling=SamplingParams.from_json(json.loads(sampling)),
-                indices=tuple(json.loads(indices)),
-            )
-            for key, prompt, teacher, sampling, indices in self._read(summary.UNACCOUNTED, (self._session(),))
-        ]
+        return [rows.intent_of(*row) for row in self._read(summary.UNACCOUNTED, (self._session(),))]
+
+    def uncounted(self, teacher: str) -> list[tuple[RequestIntent, int]]:
+        """Requests to a teacher of which so many answers were not counted, lost ones included: they may have cost."""
+        return [(rows.intent_of(*row), count) for *row, count in self._read(summary.UNCOUNTED, (teacher,))]
+
+    def requests(self, teacher: str | None = None) -> RequestCount:
+        """Count the requests of all sittings: all, or those to one teacher."""
+        return summary.requests(self._read, self._session(), teacher)
 
     def billed(self, teacher: str) -> Usage:
         """What the servers counted for a teacher's requests so far."""
         self._sync()
         ((prompt, completion),) = self._read(summary.BILLED, (teacher,))
         return Usage(prompt_tokens=prompt, completion_tokens=completion)
+
+    def learn_cap(self, cap: ServerCap) -> None:
+        """Queue what a server was found to give at most, for later sittings; the newest finding stands."""
+        value = (cap.server, cap.model, cap.max_n, time.time())
+        sql = "INSERT OR REPLACE INTO servers (address, model, max_n, learned) VALUES (?, ?, ?, ?)"
+        self._post(lambda tables: tables.connection.execute(sql, value))
+
+    def caps(self) -> list[KnownCap]:
+        """What servers were found to give at most, by address and model."""
+        sql = "SELECT address, model, max_n, learned FROM servers ORDER BY address, model"
+        return [
+            KnownCap(cap=ServerCap(server=address, model=model, max_n=max_n), learned=learned)
+            for address, model, max_n, learned in self._read(sql, ())
+        ]
+
+    def forget_caps(self) -> int:
+        """Forget what servers were found to give at most: the next sitting finds out anew. Returns how many."""
+        return self._write(lambda tables: tables.connection.execute("DELETE FROM servers").rowcount)
 
     def add_chains(self, chains: Iterable[Chain]) -> ChainsAdded:
         """Store chains that no request of ours brought, many a transaction; committed when it returns."""
@@ -467,14 +494,14 @@ class Corpus:
         atexit.unregister(self._release)
 
 
-def _end_request(
-    tables: Tables, request: int, outcome: tuple[str, str | None, int, float, int | None, int | None]
-) -> None:
+def _end_request(tables: Tables, request: int, outcome: tuple[str, str | None, int, float], usage: Usage) -> None:
     sql = (
-        "UPDATE requests SET outcome = ?, error = ?, received = ?, ended = ?, prompt_tokens = ?, completion_tokens = ?"
-        " WHERE id = ? AND outcome IS NULL"
+        "UPDATE requests SET outcome = ?, error = ?, received = ?, ended = ?, prompt_tokens = ?, completion_tokens = ?,"
+        " lost = ?, unreadable = ?, unsaid = ? WHERE id = ? AND outcome IS NULL"
     )
-    if tables.connection.execute(sql, (*outcome, request)).rowcount != 1:
+    unsaid = usage.unsaid - usage.lost - usage.unreadable
+    billed = (usage.prompt_tokens, usage.completion_tokens, usage.lost, usage.unreadable, unsaid)
+    if tables.connection.execute(sql, (*outcome, *billed, request)).rowcount != 1:
         raise CorpusError(f"request {request} was never begun, or has its outcome already.")
 
 
