@@ -110,6 +110,10 @@ class Corpus:
             if str(lost) != str(error):
                 error.add_note(str(lost))
 
+    def write(self, operation: Callable[[Tables], T]) -> T:
+        """Run an operation on the tables, for the modules of this package; committed when it returns."""
+        return self._writing().call(operation)
+
     # -- questions and prompts
 
     def add_questions(
@@ -121,7 +125,7 @@ class Corpus:
         `changes` "keep") and counted. Raises CorpusError where stem or choices differ: stored chains answer those.
         """
         given = [(question.key, rows.question_row(question)) for question in questions]
-        return self._write(lambda tables: rows.insert_questions(tables, given, changes))
+        return self.write(lambda tables: rows.insert_questions(tables, given, changes))
 
     def questions(
         self, task: str | None = None, split: str | None = None, keys: Iterable[str] | None = None
@@ -134,7 +138,7 @@ class Corpus:
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Store prompts; committed when it returns. Returns how many were new."""
         given = [rows.prompt_row(prompt) for prompt in prompts]
-        return self._write(lambda tables: rows.insert_prompts(tables, given))
+        return self.write(lambda tables: rows.insert_prompts(tables, given))
 
     def prompts(self, ids: Iterable[str] | None = None) -> dict[str, Prompt]:
         """Return prompts by their id: all, or those of `ids`; an unknown id is a CorpusError."""
@@ -175,17 +179,17 @@ class Corpus:
                 numbers.append(int(cursor.lastrowid or 0))
             return numbers
 
-        return self._write(insert)
+        return self.write(insert)
 
     def finish_request(self, request: int, chains: Sequence[Chain], usage: Usage) -> None:
         """Queue what a request brought, chains and bill together: one commit, within 50 ms. Fewer chains than asked
         for may come: the others stay missing."""
-        given = rows.chain_rows(chains)
+        given = rows.chain_rows(chains, request)
         ended = time.time()
 
         def insert(tables: Tables) -> None:
             _end_request(tables, request, ("ok", None, len(given), ended), usage)
-            rows.insert_chains(tables, given, request)
+            rows.insert_chains(tables, given)
 
         self._post(insert)
 
@@ -236,7 +240,7 @@ class Corpus:
 
     def forget_caps(self) -> int:
         """Forget what servers were found to give at most: the next sitting finds out anew. Returns how many."""
-        return self._write(lambda tables: tables.connection.execute("DELETE FROM servers").rowcount)
+        return self.write(lambda tables: tables.connection.execute("DELETE FROM servers").rowcount)
 
     def add_chains(self, chains: Iterable[Chain]) -> ChainsAdded:
         """Store chains that no request of ours brought, many a transaction; committed when it returns."""
@@ -244,7 +248,7 @@ class Corpus:
         stream = iter(chains)
         while batch := list(islice(stream, BULK)):
             given = rows.chain_rows(batch)
-            added += self._write(lambda tables, given=given: rows.insert_chains(tables, given, None))  # type: ignore[misc]
+            added += self.write(lambda tables, given=given: rows.insert_chains(tables, given))  # type: ignore[misc]
         return added
 
     def chains(
@@ -325,7 +329,7 @@ class Corpus:
     def put_scores(self, kind: str, values: Mapping[str, float]) -> None:
         """Store numbers of one kind ("scored-by X", ...) by chain id; a number stored before is replaced."""
         given = dict(values)
-        self._write(lambda tables: results.insert_scores(tables, kind, given))
+        self.write(lambda tables: results.insert_scores(tables, kind, given))
 
     def scores(self, kind: str, chain_ids: Iterable[str]) -> dict[str, float]:
         """Return the numbers of one kind by chain id, of those chains that have one."""
@@ -336,13 +340,13 @@ class Corpus:
 
         The earlier one stays until the new one is whole.
         """
-        number = self._write(lambda tables: results.begin_selection(tables, run, name))
+        number = self.write(lambda tables: results.begin_selection(tables, run, name))
         done = 0
         stream = iter(fates)
         while batch := list(islice(stream, BATCH)):
-            self._write(partial(results.insert_fates, selection=number, first=done, fates=batch))
+            self.write(partial(results.insert_fates, selection=number, first=done, fates=batch))
             done += len(batch)
-        self._write(lambda tables: results.end_selection(tables, number, run, name))
+        self.write(lambda tables: results.end_selection(tables, number, run, name))
         found = self.selection(run, name)
         assert found is not None
         return found
@@ -366,7 +370,7 @@ class Corpus:
     def put_predictions(self, run: str, student: str, split: str, predictions: Iterable[Prediction]) -> None:
         """Store predictions, one a question and decoding; one stored before is replaced and keeps its place."""
         given = results.prediction_rows(run, student, split, predictions)
-        self._write(lambda tables: tables.connection.executemany(results.INSERT_PREDICTION, given))
+        self.write(lambda tables: tables.connection.executemany(results.INSERT_PREDICTION, given))
 
     def predictions(self, run: str, student: str, split: str, decoding_name: str) -> list[Prediction]:
         """Return predictions in the order in which they were first stored."""
@@ -376,7 +380,7 @@ class Corpus:
         """Store a run's lineage (JSON values). Another one of the same name is kept beside it, an equal one is not."""
         value = (run, json.dumps(lineage, ensure_ascii=False, sort_keys=True))
         sql = "INSERT OR IGNORE INTO runs (run, lineage) VALUES (?, ?)"
-        self._write(lambda tables: tables.connection.execute(sql, value))
+        self.write(lambda tables: tables.connection.execute(sql, value))
 
     def runs(self) -> list[RunRecord]:
         """Return all lineages, oldest first."""
@@ -396,9 +400,6 @@ class Corpus:
         if self._writer is None:
             raise CorpusError(f"{self.path}: opened for reading only.")
         return self._writer
-
-    def _write(self, operation: Callable[[Tables], T]) -> T:
-        return self._writing().call(operation)
 
     def _post(self, operation: Callable[[Tables], object]) -> None:
         self._writing().post(operation)
