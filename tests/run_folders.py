@@ -188,6 +188,7 @@ def write_facts(folder: Path) -> None:
                 },
                 {**greedy, "finish": {"stop": 40}, "unparsed": {"empty": 1}},
             ],
+            "requests": {"ok": 41, "failed": 2, "failures": {"HTTP 500": 2}, "unaccounted": 0, "lost": 3, "unsaid": 0},
             "trained": {"scotd": 205, "greedy-cot": 31, "label-only": 40},
         },
     )

@@ -94,3 +94,27 @@ def test_earlier_sittings_count_and_so_does_what_a_kill_left_open(tmp_path: Path
         assert _budget(config.model_copy(update={"max_cost": None}), corpus) is None
         with pytest.raises(ConfigError, match=r"teacher\.max_cost: what m costs is not known: set teacher\.prices"):
             _budget(config.model_copy(update={"prices": None}), corpus)
+
+
+def test_answers_that_earlier_sittings_never_counted_are_held_to_have_cost_all_they_could(tmp_path: Path) -> None:
+    faults = {Fault.CUT: 0.2, Fault.NO_USAGE: 0.2, Fault.BAD_JSON: 0.2}
+    with practising(faults=faults) as practice:
+        config = TeacherConfig(
+            kind="openai",
+            model="practice",
+            base_url=practice.url,
+            prices=PricesConfig(prompt=10, completion=1000),
+            max_cost=1000,
+        )
+        first = Budget(most=Decimal(1000), price=PRICE, spent=Decimal(0))
+        sampled(practice, tmp_path / "c.sqlite", 4, budget=first)
+        cost = PRICE.of(
+            prompt_tokens=practice.counts.prompt_tokens, completion_tokens=practice.counts.completion_tokens
+        )
+    with Corpus.open(tmp_path / "c.sqlite") as corpus:
+        later = _budget(config, corpus)
+        assert later is not None and cost < later.spent == first.spent
+        billed = corpus.billed(teacher_name(config))
+    assert later.spent > PRICE.of(
+        prompt_tokens=billed.prompt_tokens or 0, completion_tokens=billed.completion_tokens or 0
+    )

@@ -1,6 +1,7 @@
 """`scotd sample --dry-run`: what is missing, what it costs, and what is not known is said to be."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from scotd.corpus import Corpus
 from scotd.experiment import Plan
 from scotd.experiment.estimate import ENOUGH_CHAINS, Estimate, estimate
 from scotd.teachers import teacher_name
+from scotd.teachers.pace import Pace
 from scotd.teachers.prices import CHARACTERS_A_TOKEN, price_of
-from scotd.types import Chain, Finish
+from scotd.types import Chain, Finish, ServerCap
 
 EXPERIMENT = """
 name: e
@@ -94,6 +96,45 @@ def test_a_cap_on_n_means_more_requests_and_the_prompt_billed_as_often(tmp_path:
     assert capped.requests == 20 * 4 + 20
     assert capped.prompt_tokens == pytest.approx(whole.prompt_tokens * 5 / 2, rel=1e-6)
     assert "at most 8 chains each" in words(capped)
+
+
+def test_a_cap_that_the_servers_taught_is_planned_with(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    cap = ServerCap(server="http://127.0.0.1:9/v1/chat/completions", model="my-model", max_n=8)
+    with Corpus.open(plan.corpus_path) as corpus:
+        corpus.learn_cap(replace(cap, model="another", max_n=2))
+        corpus.learn_cap(cap)
+    found = estimate(plan)
+    assert found.requests == 20 * 4 + 20 and found.learned
+    assert "at most 8 chains each, as the server gave before" in words(found)
+    assert "as the server gave" not in words(estimate(plan_of(tmp_path, ", max_n: 4")))
+
+
+def test_limits_a_minute_give_a_lower_bound_of_the_time(tmp_path: Path) -> None:
+    assert estimate(plan_of(tmp_path)).least_seconds is None and "duration" not in words(estimate(plan_of(tmp_path)))
+    plan = plan_of(tmp_path, ", requests_per_minute: 2")
+    assert estimate(plan).least_seconds == (40 - 1) * 30  # one may go at once
+    assert "duration    at least 19 min 30 s (lower bound: requests_per_minute 2)" in words(estimate(plan))
+    plan = plan_of(tmp_path, ", requests_per_minute: 1000, tokens_per_minute: 6000")
+    before = estimate(plan)
+    assert before.least_seconds == pytest.approx((before.prompt_tokens - 100) / 100)
+    assert "tokens_per_minute 6,000; the tokens of the chains are not known yet and left out" in words(before)
+    filled(plan, range(ENOUGH_CHAINS), 40)
+    after = estimate(plan)
+    assert after.least_seconds == pytest.approx((after.prompt_tokens + 40 * after.missing - 100) / 100)
+    assert "left out" not in words(after)
+
+
+def test_several_servers_share_the_time_and_the_bound_is_kept_by_the_client(tmp_path: Path) -> None:
+    plan_of(tmp_path)
+    two = ("teacher.base_url=[http://127.0.0.1:9/v1, http://127.0.0.1:8/v1]", "teacher.requests_per_minute=2")
+    found = estimate(Plan.of(load(tmp_path / "e.yaml", two)))
+    assert found.least_seconds == (20 - 1) * 30 and "at each of 2 servers" in words(found)
+    clock = [0.0]
+    pace = Pace(most=1, requests_a_minute=2, clock=lambda: clock[0])
+    for _ in range(20):
+        clock[0] += pace.reserve(0)
+    assert clock[0] == pytest.approx(found.least_seconds)
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Bench:
         teacher = Scripted(self.log)
         settings = load(self.path, overrides) if experiment is None else experiment
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_: teacher)
+            patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_, **__: teacher)
             return run(settings, say=self.said.append, progress=silent, **options)
 
     def json(self, name: str) -> Any:
@@ -453,7 +453,7 @@ def test_what_an_interrupted_sampling_took_is_counted(fresh: Callable[..., Bench
                 yield outcome
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_: Stopped(bench.log))
+        patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_, **__: Stopped(bench.log))
         with pytest.raises(KeyboardInterrupt):
             run(load(bench.path), say=bench.said.append, progress=silent)
     first = bench.stage("sample")

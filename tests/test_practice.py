@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from scotd.teachers.openai import OpenAITeacher
 from scotd.teachers.openai_http import Patience
 from scotd.teachers.practice import Fault, Practice, Settings, read_fault
 from scotd.teachers.sampling import SampleReport, Want, sample
-from scotd.types import Finish, Question, SamplingParams
+from scotd.types import Finish, Question, SamplingParams, ServerCap
 
 FAST = Patience(first_wait=0.001, longest_wait=0.002, drain_seconds=2.0)
 QUESTIONS = [one for one in load_questions(QuestionsConfig(task="feedback")) if one.split == "train"][:40]
@@ -67,7 +67,14 @@ def post(practice: Practice, **changes: Any) -> httpx.Response:
 
 
 def sampled(
-    practice: Practice, path: Path, n: int, *, questions: int = 40, budget: Budget | None = None, **teacher: Any
+    practice: Practice,
+    path: Path,
+    n: int,
+    *,
+    questions: int = 40,
+    budget: Budget | None = None,
+    known: Sequence[ServerCap] = (),
+    **teacher: Any,
 ) -> SampleReport:
     settings = {"kind": "openai", "model": "practice", "base_url": practice.url, "concurrency": 4, "timeout_seconds": 2}
     with Corpus.open(path) as corpus:
@@ -81,7 +88,7 @@ def sampled(
             )
             for question in QUESTIONS[:questions]
         ]
-        served = OpenAITeacher(TeacherConfig(**{**settings, **teacher}), FAST)
+        served = OpenAITeacher(TeacherConfig(**{**settings, **teacher}), FAST, known)
         return sample(corpus, served, wants, budget=budget, progress=silent)
 
 

@@ -444,6 +444,7 @@ def test_everything_of_the_run_is_on_the_page(full_run: Path) -> None:
     for wanted in (
         "unparsed: cut off 12",
         "stop 306, length 12",
+        "answered 41, failed: HTTP 500 2, answers lost on the way 3.",
         "1 min 36 s",
         "done before",
         "61,000",

@@ -55,7 +55,9 @@ def select(student: Path, tmp_path: Path) -> Select:
         experiment = load(path)
         said: list[str] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_: Scripted(tmp_path / "log"))
+            patch.setattr(
+                sys.modules["scotd.experiment.run"], "build_teacher", lambda *_, **__: Scripted(tmp_path / "log")
+            )
             run(experiment, until="select", say=said.append, progress=silent)
         found: dict[str, list[Chain]] = {}
         with Corpus.open(tmp_path / "bench" / "run" / "corpus.sqlite", "ro") as corpus:

@@ -59,7 +59,7 @@ def test_inputs_hold_exemplars_of_their_own_task_drawn_anew_in_training(student:
 def test_it_runs_and_such_a_student_is_not_asked_bare_questions(student: Path, tmp_path: Path) -> None:
     path = written(tmp_path / "x", student, "labels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_: Scripted(tmp_path / "log"))
+        patch.setattr(sys.modules["scotd.experiment.run"], "build_teacher", lambda *_, **__: Scripted(tmp_path / "log"))
         (cell,) = run(load(path), say=lambda _: None, progress=silent).cells
     assert cell.accuracy is not None and cell.accuracy.questions == SPLITS["test"]
     record = json.loads((tmp_path / "x" / "run" / "students" / "labels" / "scotd_training.json").read_text())

@@ -164,7 +164,7 @@ def main(path: str, log: str, kill: str = "") -> None:
 
     teacher = Scripted(Path(log), count if where == "sample" else None)
     with (
-        patch("scotd.experiment.run.build_teacher", lambda *_: teacher),
+        patch("scotd.experiment.run.build_teacher", lambda *_, **__: teacher),
         patch.object(train._Watch, "on_step_end", on_step_end),
         patch.object(Corpus, "put_predictions", put_predictions),
         patch.object(sys, "argv", ["scotd", "run", path, "--until", "evaluate"]),

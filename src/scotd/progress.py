@@ -103,9 +103,9 @@ class _Lines:
         rate = self._done / seconds if seconds > 0 else 0.0
         parts = [f"{self._done}{share}", _rate(rate)]
         if ended:
-            parts.append(f"{_duration(seconds)} in all")
+            parts.append(f"{duration(seconds)} in all")
         elif self._total and rate > 0 and (seconds >= SETTLED_SECONDS or self._done >= self._total * SETTLED_SHARE):
-            parts.append(f"{_duration(max(0, self._total - self._done) / rate)} left")
+            parts.append(f"{duration(max(0, self._total - self._done) / rate)} left")
         if self._note:
             parts.append(self._note)
         return f"{self._description}: {', '.join(parts)}"
@@ -167,7 +167,7 @@ def _rate(a_second: float) -> str:
     return f"{a_second:.1f}/s" if a_second >= 1 or a_second == 0 else f"{a_second * 60:.1f}/min"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """75 -> "1 min 15 s"."""
     whole = round(seconds)
     if whole < 60:

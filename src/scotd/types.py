@@ -329,9 +329,24 @@ class Prediction:
 class Usage:
     """Tokens that an ask was billed for, as far as the server said; None where it said nothing.
 
-    `unsaid` counts the answers whose tokens are not in it.
+    `unsaid` counts the answers whose tokens are not in it: `lost` of them broke off or never came, `unreadable` of them
+    came and could not be read, the others did not say.
     """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     unsaid: int = 0
+    lost: int = 0
+    unreadable: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.lost + self.unreadable <= self.unsaid, self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerCap:
+    """What a server was found to give at most: `max_n` chains a request. `server` is its address without secrets."""
+
+    server: str
+    model: str
+    max_n: int

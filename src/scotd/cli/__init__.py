@@ -6,8 +6,9 @@ Everything that the user can mend is shown as one line on stderr with exit code 
 base.py      options and checks that commands share      terminal.py  what may reach a terminal
 init.py      init      (guess.py, starter.py)            preview.py   preview   (mask.py)
 run.py       run, sample, report                         predict.py   predict
-corpus.py    corpus stats, show                          exchange.py  corpus import, export
-practice.py  practice-teacher                            board.py     a run's cells on a terminal
+corpus.py    corpus stats, show, servers                 exchange.py  corpus import, export
+checks.py    corpus merge, verify                        board.py     a run's cells on a terminal
+practice.py  practice-teacher
 """
 
 import errno
@@ -17,7 +18,8 @@ import sys
 import click
 
 from scotd import __version__
-from scotd.cli.corpus import show, stats
+from scotd.cli.checks import merge, verify
+from scotd.cli.corpus import servers, show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.init import init
 from scotd.cli.practice import practice_teacher
@@ -69,7 +71,7 @@ def corpus() -> None:
 
 for _command in (init, preview, run, sample, report, predict, corpus, practice_teacher):
     cli.add_command(_command)
-for _command in (stats, show, import_chains, export_chains):
+for _command in (stats, show, servers, import_chains, export_chains, merge, verify):
     corpus.add_command(_command)
 
 

@@ -1,8 +1,10 @@
-"""`scotd corpus stats` and `scotd corpus show`: what a corpus holds. Reading only; a run may go on beside it."""
+"""`scotd corpus stats`, `show` and `servers`: what a corpus holds. All but `servers --forget` only read, also beside a
+run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,25 @@ def show(
         left = len(questions) - len(shown)
         if question is None and left:
             click.echo(f"({left} more questions; --limit shows more, a question's key shows that one)")
+
+
+@click.command(short_help="Show, or forget, what servers were found to give at most.")
+@CORPUS
+@click.option("--forget", is_flag=True, help="Forget it: the next sitting finds out anew.")
+def servers(corpus: Path, forget: bool) -> None:
+    """Show how many chains a request the servers of a CORPUS were found to give at most. Sampling goes by it."""
+    with reading(corpus) as opened:
+        known = opened.caps()
+    if not known:
+        click.echo("No server is known to give fewer chains a request than it was asked for.")
+    for one in known:
+        day = datetime.fromtimestamp(one.learned, UTC).date()
+        click.echo(safe(f"{one.cap.server}, {one.cap.model}: at most {one.cap.max_n} chains a request, found on {day}"))
+    if forget and known:
+        from scotd.corpus import Corpus
+
+        with Corpus.open(corpus) as writable:
+            click.echo(f"Forgotten: {writable.forget_caps()}.")
 
 
 @contextmanager
@@ -136,6 +157,13 @@ def _stats_lines(counted: "CorpusStats") -> Iterator[str]:
         yield (
             f"unaccounted: {requests.unaccounted:,} requests for {requests.unaccounted_chains:,} chains were sent and "
             "their outcome never learnt (killed, or still under way): they may have cost"
+        )
+    if requests.failures:
+        yield f"failed: {', '.join(f'{safe(kind)} {count:,}' for kind, count in requests.failures.items())}"
+    if requests.lost or requests.unreadable or requests.unsaid:
+        yield (
+            f"not counted: {requests.lost:,} answers lost on the way, {requests.unreadable:,} that could not be read, "
+            f"{requests.unsaid:,} without a count: they may have cost"
         )
     if counted.duplicates:
         yield f"set aside: {counted.duplicates:,} other texts under an identity that was taken"

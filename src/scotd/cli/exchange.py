@@ -59,8 +59,7 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
     scotd corpus import quarel.sqlite gpt3.json --name gpt3 --task quarel --path data/quarel
         --question question --rationale explanation --answer predicted --gold label
     """
-    if corpus.suffix.lower() in (".parquet", ".pq", ".jsonl", ".json", ".csv", ".tsv", ".yaml"):
-        raise ConfigError(f"{corpus}: the first argument is the corpus to fill, for instance chains.sqlite.")
+    refuse_other_files(corpus)
     ours = _check_files(files)
     mapped = [option for option, value in given.items() if value is not None and option != "temperature"]
     if ours:
@@ -149,6 +148,12 @@ def export_chains(
     click.echo(f"{out}: {written} chains")
 
 
+def refuse_other_files(corpus: Path) -> None:
+    """Raise ConfigError where the corpus to fill is by its name a file of another kind."""
+    if corpus.suffix.lower() in (".parquet", ".pq", ".jsonl", ".json", ".csv", ".tsv", ".yaml"):
+        raise ConfigError(f"{corpus}: the first argument is the corpus to fill, for instance chains.sqlite.")
+
+
 def _check_files(files: Sequence[Path]) -> bool:
     """True where all files are exports of ours; a mixture is refused."""
     from scotd.corpus import is_exported
@@ -167,7 +172,7 @@ def _check_files(files: Sequence[Path]) -> bool:
 def _import_ours(corpus: Path, files: Sequence[Path]) -> None:
     from scotd.corpus import import_parquet
 
-    with _writing(corpus) as opened:
+    with writing(corpus) as opened:
         for path in files:
             done = import_parquet(opened, path)
             assert done.added is not None
@@ -217,7 +222,7 @@ def _import_foreign(
     questions, prompt = _questions(corpus, experiment, task, folder)
     templates = Templates.of(prompt)
     listed = None if ids is None else _ids(ids)
-    with _writing(corpus) as opened:
+    with writing(corpus) as opened:
         report = take_in(
             opened,
             files,
@@ -353,8 +358,8 @@ def _check_filter(corpus: "Corpus", task: str | None, split: str | None, teacher
 
 
 @contextmanager
-def _writing(path: Path) -> "Iterator[Corpus]":
-    """Open a corpus for writing; one that was made for an import that failed is not left behind."""
+def writing(path: Path) -> "Iterator[Corpus]":
+    """Open a corpus for writing; one that was made for something that failed is not left behind."""
     from scotd.corpus import Corpus
 
     made, empty = not path.exists(), False

@@ -1,11 +1,13 @@
 """`scotd practice-teacher`: a server to rehearse on before money is spent."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
 
 from scotd.cli.base import say
+from scotd.errors import ConfigError
 
 
 @click.command("practice-teacher", short_help="A server to rehearse on: answers `feedback`, faults on request.")
@@ -20,6 +22,7 @@ from scotd.cli.base import say
 @click.option("--slots", type=click.IntRange(min=1), help="Requests worked on at once; the others wait.")
 @click.option("--requests-a-minute", type=click.IntRange(min=1), help="More get HTTP 429.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="JSONL file to write down every reply in.")
+@click.option("--key-env", metavar="NAME", help="Refuse requests without the key in this environment variable.")
 @click.option("--numbered", is_flag=True, help="Every chain says which one it is: no two are the same.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of answers and faults.")
 def practice_teacher(
@@ -32,6 +35,7 @@ def practice_teacher(
     slots: int | None,
     requests_a_minute: int | None,
     ledger: Path | None,
+    key_env: str | None,
     numbered: bool,
     seed: int,
 ) -> None:
@@ -59,6 +63,7 @@ def practice_teacher(
         requests_a_minute=requests_a_minute,
         ledger=ledger,
         numbered=numbered,
+        key=None if key_env is None else _key(key_env),
     )
 
     async def serve() -> None:
@@ -69,3 +74,10 @@ def practice_teacher(
             await asyncio.Event().wait()
 
     asyncio.run(serve())
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"--key-env {variable}: the environment variable is not set. Set it to any word.")
+    return key

@@ -9,19 +9,22 @@
 
 `schema` holds the tables, `writer` the lock and the thread that commits in groups, `store` the class with `rows`,
 `results` and `summary` behind it. `exchange` and `jsonl` write files to give away and take our own back; `foreign`,
-with `records` and `matching`, takes in somebody else's chains.
+with `records` and `matching`, takes in somebody else's chains; `merge` takes in another corpus, and `verify` says
+whether one is whole.
 """
 
 from scotd.corpus.exchange import Exchanged, export_parquet, import_parquet, is_exported
 from scotd.corpus.foreign import ImportColumns, ImportReport, Problem, import_chains
 from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs
 from scotd.corpus.matching import NoMatch, QuestionIndex, label_of, match
+from scotd.corpus.merge import Merged, RequestsAdded, merge
 from scotd.corpus.records import Record, column, read_records
 from scotd.corpus.store import Corpus
 from scotd.corpus.values import (
     ChainCount,
     ChainsAdded,
     CorpusStats,
+    KnownCap,
     QuestionCount,
     QuestionsAdded,
     RequestCount,
@@ -29,16 +32,20 @@ from scotd.corpus.values import (
     RunRecord,
     Want,
 )
+from scotd.corpus.verify import Damage, Verified, verify
 
 __all__ = [
     "ChainCount",
     "ChainsAdded",
     "Corpus",
     "CorpusStats",
+    "Damage",
     "Exchanged",
     "ImportColumns",
     "ImportReport",
     "JsonlForm",
+    "KnownCap",
+    "Merged",
     "NoMatch",
     "Problem",
     "QuestionCount",
@@ -47,7 +54,9 @@ __all__ = [
     "Record",
     "RequestCount",
     "RequestIntent",
+    "RequestsAdded",
     "RunRecord",
+    "Verified",
     "Want",
     "column",
     "export_jsonl",
@@ -58,5 +67,7 @@ __all__ = [
     "is_exported",
     "label_of",
     "match",
+    "merge",
     "read_records",
+    "verify",
 ]

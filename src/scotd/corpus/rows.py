@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scotd.corpus.values import ChainsAdded, QuestionsAdded
+from scotd.corpus.values import ChainsAdded, QuestionsAdded, RequestIntent
 from scotd.corpus.writer import Tables
 from scotd.errors import CorpusError
 from scotd.types import (
@@ -88,6 +88,16 @@ def sampling_row(sampling: SamplingParams) -> tuple[str, str]:
     return sampling.id, to_json(sampling.to_json())
 
 
+def intent_of(key: str, prompt: str, teacher: str, sampling: str, indices: str) -> RequestIntent:
+    return RequestIntent(
+        question_key=key,
+        prompt_id=prompt,
+        teacher=teacher,
+        sampling=SamplingParams.from_json(json.loads(sampling)),
+        indices=tuple(json.loads(indices)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ChainRow:
     """A chain ready to be stored: made in the thread that gives it, so that what is wrong with it is raised there."""
@@ -102,9 +112,10 @@ class ChainRow:
     finish: str
     n_tokens: int | None
     mean_logprob: float | None
+    request: int | None  # that brought it
 
 
-def chain_rows(chains: Iterable[Chain]) -> list[ChainRow]:
+def chain_rows(chains: Iterable[Chain], request: int | None = None) -> list[ChainRow]:
     samplings: dict[SamplingParams, tuple[str, str]] = {}
     rows = []
     for chain in chains:
@@ -128,6 +139,7 @@ def chain_rows(chains: Iterable[Chain]) -> list[ChainRow]:
                 chain.finish.value,
                 chain.n_tokens,
                 chain.mean_logprob,
+                request,
             )
         )
     return rows
@@ -143,7 +155,7 @@ WHERE NOT EXISTS (SELECT 1 FROM duplicates WHERE chain = ? AND text = ?)
 """
 
 
-def insert_chains(tables: Tables, rows: Sequence[ChainRow], request: int | None) -> ChainsAdded:
+def insert_chains(tables: Tables, rows: Sequence[ChainRow]) -> ChainsAdded:
     """Store chains; the first text committed under an identity stays, a different one is set aside and counted."""
     values = [
         (
@@ -157,7 +169,7 @@ def insert_chains(tables: Tables, rows: Sequence[ChainRow], request: int | None)
             row.finish,
             row.n_tokens,
             row.mean_logprob,
-            request,
+            row.request,
         )
         for row in rows
     ]
@@ -166,15 +178,16 @@ def insert_chains(tables: Tables, rows: Sequence[ChainRow], request: int | None)
     new = tables.connection.total_changes - before
     if new == len(rows):
         return ChainsAdded(new=new)
-    duplicate = 0
-    for row in rows:
-        chain, text = tables.connection.execute(
-            "SELECT id, text FROM chains WHERE digest = ?", (row.digest,)
-        ).fetchone()
-        if text != row.text:
-            tables.connection.execute(_SET_ASIDE, (chain, row.text, request, chain, row.text))
-            duplicate += 1
+    duplicate = sum(set_aside(tables, row.digest, row.text, row.request) for row in rows)
     return ChainsAdded(new=new, same=len(rows) - new - duplicate, duplicate=duplicate)
+
+
+def set_aside(tables: Tables, digest: str, text: str, request: int | None) -> bool:
+    """Keep a text beside a stored chain, once, where the chain has another one; whether it has."""
+    chain, stored = tables.connection.execute("SELECT id, text FROM chains WHERE digest = ?", (digest,)).fetchone()
+    if text != stored:
+        tables.connection.execute(_SET_ASIDE, (chain, text, request, chain, text))
+    return bool(text != stored)
 
 
 def _short(text: str) -> str:

@@ -125,7 +125,24 @@ CREATE TABLE parses (
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PARSES)
+# How many answers of a request were not counted, by what became of them (NULL: from before this was kept); what servers
+# were found to give at most; requests as `merge` finds them again.
+_MONEY = """
+ALTER TABLE requests ADD COLUMN lost INTEGER;
+ALTER TABLE requests ADD COLUMN unreadable INTEGER;
+ALTER TABLE requests ADD COLUMN unsaid INTEGER;
+CREATE INDEX requests_by_question ON requests (question, begun);
+CREATE TABLE servers (
+    id INTEGER PRIMARY KEY,
+    address TEXT NOT NULL,
+    model TEXT NOT NULL,
+    max_n INTEGER NOT NULL,
+    learned REAL NOT NULL,
+    UNIQUE (address, model)
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PARSES, _MONEY)
 
 
 def connect_writer(path: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:

@@ -21,7 +21,16 @@ from typing import Any, Literal, TypeVar
 from scotd import answers
 from scotd.corpus import results, rows, summary
 from scotd.corpus.schema import connect_reader, connect_writer
-from scotd.corpus.values import ChainsAdded, CorpusStats, QuestionsAdded, RequestIntent, RunRecord, Want
+from scotd.corpus.values import (
+    ChainsAdded,
+    CorpusStats,
+    KnownCap,
+    QuestionsAdded,
+    RequestCount,
+    RequestIntent,
+    RunRecord,
+    Want,
+)
 from scotd.corpus.writer import Tables, Writer, WriterLock
 from scotd.errors import CorpusError
 from scotd.types import (
@@ -35,11 +44,13 @@ from scotd.types import (
     Question,
     SamplingParams,
     Selection,
+    ServerCap,
     Usage,
 )
 
 T = TypeVar("T")
 
+NOTHING_SAID = Usage()
 BATCH = 5_000  # rows a transaction, where many are stored at once
 BULK = 50_000  # chains of a bulk import: a transaction writes each page of their index once
 
@@ -99,6 +110,10 @@ class Corpus:
             if str(lost) != str(error):
                 error.add_note(str(lost))
 
+    def write(self, operation: Callable[[Tables], T]) -> T:
+        """Run an operation on the tables, for the modules of this package; committed when it returns."""
+        return self._writing().call(operation)
+
     # -- questions and prompts
 
     def add_questions(
@@ -110,7 +125,7 @@ class Corpus:
         `changes` "keep") and counted. Raises CorpusError where stem or choices differ: stored chains answer those.
         """
         given = [(question.key, rows.question_row(question)) for question in questions]
-        return self._write(lambda tables: rows.insert_questions(tables, given, changes))
+        return self.write(lambda tables: rows.insert_questions(tables, given, changes))
 
     def questions(
         self, task: str | None = None, split: str | None = None, keys: Iterable[str] | None = None
@@ -123,7 +138,7 @@ class Corpus:
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Store prompts; committed when it returns. Returns how many were new."""
         given = [rows.prompt_row(prompt) for prompt in prompts]
-        return self._write(lambda tables: rows.insert_prompts(tables, given))
+        return self.write(lambda tables: rows.insert_prompts(tables, given))
 
     def prompts(self, ids: Iterable[str] | None = None) -> dict[str, Prompt]:
         """Return prompts by their id: all, or those of `ids`; an unknown id is a CorpusError."""
@@ -164,25 +179,24 @@ class Corpus:
                 numbers.append(int(cursor.lastrowid or 0))
             return numbers
 
-        return self._write(insert)
+        return self.write(insert)
 
     def finish_request(self, request: int, chains: Sequence[Chain], usage: Usage) -> None:
         """Queue what a request brought, chains and bill together: one commit, within 50 ms. Fewer chains than asked
         for may come: the others stay missing."""
-        given = rows.chain_rows(chains)
+        given = rows.chain_rows(chains, request)
         ended = time.time()
 
         def insert(tables: Tables) -> None:
-            outcome = ("ok", None, len(given), ended, usage.prompt_tokens, usage.completion_tokens)
-            _end_request(tables, request, outcome)
-            rows.insert_chains(tables, given, request)
+            _end_request(tables, request, ("ok", None, len(given), ended), usage)
+            rows.insert_chains(tables, given)
 
         self._post(insert)
 
-    def fail_request(self, request: int, error: str) -> None:
-        """Queue that a request brought nothing, and why."""
-        ended = time.time()
-        self._post(lambda tables: _end_request(tables, request, ("failed", rows.storable(error), 0, ended, None, None)))
+    def fail_request(self, request: int, error: str, usage: Usage = NOTHING_SAID) -> None:
+        """Queue that a request brought nothing, why, and what it was billed all the same."""
+        outcome = ("failed", rows.storable(error), 0, time.time())
+        self._post(lambda tables: _end_request(tables, request, outcome, usage))
 
     def flush(self) -> None:
         """Wait until everything queued is committed."""
@@ -194,16 +208,15 @@ class Corpus:
 
         A reader beside a working writer sees that writer's open requests too.
         """
-        return [
-            RequestIntent(
-                question_key=key,
-                prompt_id=prompt,
-                teacher=teacher,
-                sampling=SamplingParams.from_json(json.loads(sampling)),
-                indices=tuple(json.loads(indices)),
-            )
-            for key, prompt, teacher, sampling, indices in self._read(summary.UNACCOUNTED, (self._session(),))
-        ]
+        return [rows.intent_of(*row) for row in self._read(summary.UNACCOUNTED, (self._session(),))]
+
+    def uncounted(self, teacher: str) -> list[tuple[RequestIntent, int]]:
+        """Requests to a teacher of which so many answers were not counted, lost ones included: they may have cost."""
+        return [(rows.intent_of(*row), count) for *row, count in self._read(summary.UNCOUNTED, (teacher,))]
+
+    def requests(self, teacher: str | None = None) -> RequestCount:
+        """Count the requests of all sittings: all, or those to one teacher."""
+        return summary.requests(self._read, self._session(), teacher)
 
     def billed(self, teacher: str) -> Usage:
         """What the servers counted for a teacher's requests so far."""
@@ -211,13 +224,31 @@ class Corpus:
         ((prompt, completion),) = self._read(summary.BILLED, (teacher,))
         return Usage(prompt_tokens=prompt, completion_tokens=completion)
 
+    def learn_cap(self, cap: ServerCap) -> None:
+        """Queue what a server was found to give at most, for later sittings; the newest finding stands."""
+        value = (cap.server, cap.model, cap.max_n, time.time())
+        sql = "INSERT OR REPLACE INTO servers (address, model, max_n, learned) VALUES (?, ?, ?, ?)"
+        self._post(lambda tables: tables.connection.execute(sql, value))
+
+    def caps(self) -> list[KnownCap]:
+        """What servers were found to give at most, by address and model."""
+        sql = "SELECT address, model, max_n, learned FROM servers ORDER BY address, model"
+        return [
+            KnownCap(cap=ServerCap(server=address, model=model, max_n=max_n), learned=learned)
+            for address, model, max_n, learned in self._read(sql, ())
+        ]
+
+    def forget_caps(self) -> int:
+        """Forget what servers were found to give at most: the next sitting finds out anew. Returns how many."""
+        return self.write(lambda tables: tables.connection.execute("DELETE FROM servers").rowcount)
+
     def add_chains(self, chains: Iterable[Chain]) -> ChainsAdded:
         """Store chains that no request of ours brought, many a transaction; committed when it returns."""
         added = ChainsAdded()
         stream = iter(chains)
         while batch := list(islice(stream, BULK)):
             given = rows.chain_rows(batch)
-            added += self._write(lambda tables, given=given: rows.insert_chains(tables, given, None))  # type: ignore[misc]
+            added += self.write(lambda tables, given=given: rows.insert_chains(tables, given))  # type: ignore[misc]
         return added
 
     def chains(
@@ -298,7 +329,7 @@ class Corpus:
     def put_scores(self, kind: str, values: Mapping[str, float]) -> None:
         """Store numbers of one kind ("scored-by X", ...) by chain id; a number stored before is replaced."""
         given = dict(values)
-        self._write(lambda tables: results.insert_scores(tables, kind, given))
+        self.write(lambda tables: results.insert_scores(tables, kind, given))
 
     def scores(self, kind: str, chain_ids: Iterable[str]) -> dict[str, float]:
         """Return the numbers of one kind by chain id, of those chains that have one."""
@@ -309,13 +340,13 @@ class Corpus:
 
         The earlier one stays until the new one is whole.
         """
-        number = self._write(lambda tables: results.begin_selection(tables, run, name))
+        number = self.write(lambda tables: results.begin_selection(tables, run, name))
         done = 0
         stream = iter(fates)
         while batch := list(islice(stream, BATCH)):
-            self._write(partial(results.insert_fates, selection=number, first=done, fates=batch))
+            self.write(partial(results.insert_fates, selection=number, first=done, fates=batch))
             done += len(batch)
-        self._write(lambda tables: results.end_selection(tables, number, run, name))
+        self.write(lambda tables: results.end_selection(tables, number, run, name))
         found = self.selection(run, name)
         assert found is not None
         return found
@@ -339,7 +370,7 @@ class Corpus:
     def put_predictions(self, run: str, student: str, split: str, predictions: Iterable[Prediction]) -> None:
         """Store predictions, one a question and decoding; one stored before is replaced and keeps its place."""
         given = results.prediction_rows(run, student, split, predictions)
-        self._write(lambda tables: tables.connection.executemany(results.INSERT_PREDICTION, given))
+        self.write(lambda tables: tables.connection.executemany(results.INSERT_PREDICTION, given))
 
     def predictions(self, run: str, student: str, split: str, decoding_name: str) -> list[Prediction]:
         """Return predictions in the order in which they were first stored."""
@@ -349,7 +380,7 @@ class Corpus:
         """Store a run's lineage (JSON values). Another one of the same name is kept beside it, an equal one is not."""
         value = (run, json.dumps(lineage, ensure_ascii=False, sort_keys=True))
         sql = "INSERT OR IGNORE INTO runs (run, lineage) VALUES (?, ?)"
-        self._write(lambda tables: tables.connection.execute(sql, value))
+        self.write(lambda tables: tables.connection.execute(sql, value))
 
     def runs(self) -> list[RunRecord]:
         """Return all lineages, oldest first."""
@@ -369,9 +400,6 @@ class Corpus:
         if self._writer is None:
             raise CorpusError(f"{self.path}: opened for reading only.")
         return self._writer
-
-    def _write(self, operation: Callable[[Tables], T]) -> T:
-        return self._writing().call(operation)
 
     def _post(self, operation: Callable[[Tables], object]) -> None:
         self._writing().post(operation)
@@ -467,14 +495,14 @@ class Corpus:
         atexit.unregister(self._release)
 
 
-def _end_request(
-    tables: Tables, request: int, outcome: tuple[str, str | None, int, float, int | None, int | None]
-) -> None:
+def _end_request(tables: Tables, request: int, outcome: tuple[str, str | None, int, float], usage: Usage) -> None:
     sql = (
-        "UPDATE requests SET outcome = ?, error = ?, received = ?, ended = ?, prompt_tokens = ?, completion_tokens = ?"
-        " WHERE id = ? AND outcome IS NULL"
+        "UPDATE requests SET outcome = ?, error = ?, received = ?, ended = ?, prompt_tokens = ?, completion_tokens = ?,"
+        " lost = ?, unreadable = ?, unsaid = ? WHERE id = ? AND outcome IS NULL"
     )
-    if tables.connection.execute(sql, (*outcome, request)).rowcount != 1:
+    unsaid = usage.unsaid - usage.lost - usage.unreadable
+    billed = (usage.prompt_tokens, usage.completion_tokens, usage.lost, usage.unreadable, unsaid)
+    if tables.connection.execute(sql, (*outcome, *billed, request)).rowcount != 1:
         raise CorpusError(f"request {request} was never begun, or has its outcome already.")
 
 

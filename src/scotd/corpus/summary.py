@@ -75,13 +75,46 @@ FROM chains c JOIN teachers t ON t.id = c.teacher JOIN samplings s ON s.id = c.s
 GROUP BY t.name, s.body, c.finish ORDER BY c.finish
 """
 
+UNCOUNTED = """
+SELECT q.key, p.digest, t.name, s.body, r.indices, r.lost + r.unreadable + r.unsaid
+FROM requests r JOIN questions q ON q.id = r.question JOIN prompts p ON p.id = r.prompt
+JOIN teachers t ON t.id = r.teacher JOIN samplings s ON s.id = r.sampling
+WHERE t.name = ? AND r.lost + r.unreadable + r.unsaid > 0 ORDER BY r.id
+"""
+
 _REQUESTS = """
 SELECT coalesce(sum(outcome = 'ok'), 0), coalesce(sum(outcome = 'failed'), 0),
     coalesce(sum(outcome IS NULL AND session IS NOT ?1), 0),
     coalesce(sum((outcome IS NULL AND session IS NOT ?1) * json_array_length(indices)), 0),
+    coalesce(sum(lost), 0), coalesce(sum(unreadable), 0), coalesce(sum(unsaid), 0),
     coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)
-FROM requests
+FROM requests WHERE ?2 IS NULL OR teacher = (SELECT id FROM teachers WHERE name = ?2)
 """
+
+_FAILURES = """
+SELECT CASE instr(error, ':') WHEN 0 THEN error ELSE substr(error, 1, instr(error, ':') - 1) END AS kind, count(*)
+FROM requests WHERE outcome = 'failed' AND (?1 IS NULL OR teacher = (SELECT id FROM teachers WHERE name = ?1))
+GROUP BY kind ORDER BY count(*) DESC, kind
+"""
+
+
+def requests(read: Read, session: int | None, teacher: str | None = None) -> RequestCount:
+    """Count the requests of all sittings, or those to one teacher; `session` as for `stats`."""
+    ok, failed, unaccounted, unaccounted_chains, lost, unreadable, unsaid, prompt_tokens, completion_tokens = read(
+        _REQUESTS, (session, teacher)
+    )[0]
+    return RequestCount(
+        ok=ok,
+        failed=failed,
+        failures=dict(read(_FAILURES, (teacher,))),
+        unaccounted=unaccounted,
+        unaccounted_chains=unaccounted_chains,
+        lost=lost,
+        unreadable=unreadable,
+        unsaid=unsaid,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
 
 
 def stats(read: Read, session: int | None) -> CorpusStats:
@@ -101,7 +134,6 @@ def stats(read: Read, session: int | None) -> CorpusStats:
         )
         for teacher, sampling, count, questions, tokens, counted in read(_CHAINS, ())
     )
-    ok, failed, unaccounted, unaccounted_chains, prompt_tokens, completion_tokens = read(_REQUESTS, (session,))[0]
 
     def rows_in(table: str) -> int:
         return int(read(f"SELECT count(*) FROM {table}", ())[0][0])
@@ -112,14 +144,7 @@ def stats(read: Read, session: int | None) -> CorpusStats:
             for task, split, count, labelled, with_chains in read(_QUESTIONS, ())
         ),
         chains=chains,
-        requests=RequestCount(
-            ok=ok,
-            failed=failed,
-            unaccounted=unaccounted,
-            unaccounted_chains=unaccounted_chains,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-        ),
+        requests=requests(read, session),
         prompts=rows_in("prompts"),
         duplicates=rows_in("duplicates"),
         scores=dict(read("SELECT kind, count(*) FROM scores GROUP BY kind ORDER BY kind", ())),

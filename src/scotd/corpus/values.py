@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scotd.types import SamplingParams
+from scotd.types import SamplingParams, ServerCap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +84,31 @@ class ChainCount:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestCount:
-    """Requests by outcome, and the tokens that the answered ones were billed for, where the server said.
+    """Requests by outcome, and the tokens that they were billed for, where the server said.
 
-    `unaccounted` were journaled by an earlier writer that ended before it learnt their outcome: they may have cost.
+    `failures` are the failed ones by kind. `unaccounted` were journaled by an earlier writer that ended before it
+    learnt their outcome: they may have cost. So may answers that were not counted: `lost` on the way, `unreadable`, or
+    `unsaid`, which came without a count.
     """
 
     ok: int
     failed: int
+    failures: dict[str, int]
     unaccounted: int
     unaccounted_chains: int
+    lost: int
+    unreadable: int
+    unsaid: int
     prompt_tokens: int
     completion_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownCap:
+    """A server's cap as a corpus remembers it; `learned` in seconds since 1970."""
+
+    cap: ServerCap
+    learned: float
 
 
 @dataclass(frozen=True, kw_only=True)

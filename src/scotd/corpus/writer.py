@@ -141,9 +141,13 @@ class Writer:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT session FROM requests ORDER BY id DESC LIMIT 1").fetchone()
+        # Not the number of any open request, which would pass for one of this writer's own; merged ones have 0.
+        (greatest,) = connection.execute(
+            "SELECT max(coalesce((SELECT session FROM requests ORDER BY id DESC LIMIT 1), 0),"
+            " coalesce((SELECT max(session) FROM requests WHERE outcome IS NULL), 0))"
+        ).fetchone()
         self._path = path
-        self._tables = Tables(connection=connection, session=1 if row is None else int(row[0]) + 1)
+        self._tables = Tables(connection=connection, session=int(greatest) + 1)
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._broken = False

@@ -8,15 +8,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from scotd.config import TeacherConfig
 from scotd.corpus import Corpus
 from scotd.errors import ScotdError
 from scotd.experiment.plan import Plan
+from scotd.progress import duration
 from scotd.teachers import teacher_name
+from scotd.teachers.pace import least_seconds
 from scotd.teachers.prices import CHARACTERS_A_TOKEN, Price, price_of
 from scotd.teachers.sampling import Want, lacking
-from scotd.types import Prompt
+from scotd.types import Prompt, ServerCap
 
 ENOUGH_CHAINS = 30  # before their mean length says anything
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an account may ask a server for in a minute; None where it is not limited."""
+
+    requests: int | None
+    tokens: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +35,8 @@ class Estimate:
     """What a run of `scotd sample` would do.
 
     `prompt_tokens` are those that are billed: once a request. `counted` tells exact counts from estimates.
-    `mean_tokens` is the mean length of this teacher's chains in the corpus, None before there are enough.
+    `mean_tokens` is the mean length of this teacher's chains in the corpus, None before there are enough. `learned`:
+    `max_n` is not the file's, the servers taught it in an earlier sitting. `limits` hold at each of `servers`.
     """
 
     teacher: str
@@ -33,17 +45,30 @@ class Estimate:
     questions: int
     requests: int
     max_n: int | None
+    learned: bool
     prompt_tokens: int
     counted: bool
     most_tokens: int
     mean_tokens: float | None
     price: Price | None
+    servers: int
+    limits: Limits
 
     def cost(self, completion_tokens: float) -> Decimal | None:
         """US dollars with so many completion tokens; None where the price is unknown."""
         if self.price is None:
             return None
         return self.price.of(prompt_tokens=self.prompt_tokens, completion_tokens=round(completion_tokens))
+
+    @property
+    def least_seconds(self) -> float | None:
+        """Seconds that the limits a minute let pass at least, with all servers busy; None where there are none.
+
+        Chains count with their mean length so far, and not at all before there is one.
+        """
+        tokens = self.prompt_tokens + (self.mean_tokens or 0) * self.missing
+        each = ((self.requests, self.limits.requests), (tokens, self.limits.tokens))
+        return max((least_seconds(amount / self.servers, most) for amount, most in each if most), default=None)
 
     def lines(self) -> Iterator[str]:
         """The estimate in words."""
@@ -52,6 +77,7 @@ class Estimate:
         if not self.missing:
             return
         cap = "all chains of a question in one" if self.max_n is None else f"at most {self.max_n} chains each"
+        cap += ", as the server gave before" if self.learned else ""
         yield f"requests    {self.requests:,} ({cap}; a server that gives fewer gets more requests)"
         how = "counted" if self.counted else f"estimated at {CHARACTERS_A_TOKEN} characters a token"
         yield f"prompts     {self.prompt_tokens:,} tokens ({how}, billed once a request)"
@@ -60,6 +86,16 @@ class Estimate:
         known = "" if expected is None else f"about {expected:,.0f} tokens ({self.mean_tokens:.0f} a chain so far), "
         yield f"chains cost {known}{most}"
         yield f"price       {self._money(expected)}"
+        if self.least_seconds is not None:
+            yield f"duration    {self._time(self.least_seconds)}"
+
+    def _time(self, seconds: float) -> str:
+        named = {"requests_per_minute": self.limits.requests, "tokens_per_minute": self.limits.tokens}
+        limits = " and ".join(f"{name} {most:,}" for name, most in named.items() if most)
+        servers = f" at each of {self.servers} servers" if self.servers > 1 else ""
+        without = self.limits.tokens and self.mean_tokens is None
+        uncounted = "; the tokens of the chains are not known yet and left out" if without else ""
+        return f"at least {duration(seconds)} (lower bound: {limits}{servers}{uncounted})"
 
     def _money(self, expected: float | None) -> str:
         most = self.cost(self.most_tokens)
@@ -80,8 +116,8 @@ def estimate(plan: Plan) -> Estimate:
     config = plan.experiment.teacher
     name = teacher_name(config)
     wants = plan.wants() if config.kind != "imported" else []
-    absent, mean = _absent(plan, name, wants)
-    cap = config.max_n
+    absent, mean, caps = _absent(plan, name, wants)
+    cap = _greatest_n(config, caps)
     requests = [-(-missing // (cap or missing)) for _, missing in absent]
     lengths = _prompt_lengths(plan, [want.prompt for want, _ in absent])
     counted = lengths is not None
@@ -94,24 +130,46 @@ def estimate(plan: Plan) -> Estimate:
         questions=len({want.question_key for want, _ in absent}),
         requests=sum(requests),
         max_n=cap,
+        learned=cap != config.max_n,
         prompt_tokens=sum(length * times for length, times in zip(lengths, requests, strict=True)),
         counted=counted,
         most_tokens=sum(missing * want.sampling.max_tokens for want, missing in absent),
         mean_tokens=mean,
         price=price_of(config),
+        servers=len(config.base_urls),
+        limits=_limits(config),
     )
 
 
-def _absent(plan: Plan, name: str, wants: Sequence[Want]) -> tuple[list[tuple[Want, int]], float | None]:
-    """Wants with the number of chains that are missing, and the mean tokens of this teacher's chains so far."""
+def _limits(config: TeacherConfig) -> Limits:
+    if config.kind != "openai":
+        return Limits(requests=None, tokens=None)
+    return Limits(requests=config.requests_per_minute, tokens=config.tokens_per_minute)
+
+
+def _greatest_n(config: TeacherConfig, known: Sequence[ServerCap]) -> int | None:
+    """Chains of one request, as the teacher itself would plan them."""
+    if config.kind != "openai":
+        return config.max_n
+    from scotd.teachers.openai import OpenAITeacher
+
+    return OpenAITeacher(config, known=known).max_n
+
+
+def _absent(
+    plan: Plan, name: str, wants: Sequence[Want]
+) -> tuple[list[tuple[Want, int]], float | None, list[ServerCap]]:
+    """Wants with the number of chains that are missing, the mean tokens of this teacher's chains so far, and what
+    servers are known to give."""
     if not plan.corpus_path.exists():
-        return [(want, want.n) for want in wants], None
+        return [(want, want.n) for want in wants], None, []
     with Corpus.open(plan.corpus_path, "ro") as corpus:
         absent = [(want, len(indices)) for want, indices in lacking(corpus, name, wants)]
+        caps = [one.cap for one in corpus.caps()]
         here = [count for count in corpus.stats().chains if count.teacher == name]
     counted = sum(count.counted for count in here)
     mean = sum(count.tokens for count in here) / counted if counted >= ENOUGH_CHAINS else None
-    return absent, mean
+    return absent, mean, caps
 
 
 def _prompt_lengths(plan: Plan, prompts: Sequence[Prompt]) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -128,13 +128,20 @@ def _cells(plan: Plan) -> dict[tuple[str, str, str], Cell]:
     }
 
 
-def build_teacher(experiment: Experiment, progress: Tracker) -> Teacher:
-    """The teacher that the file names. Raises ModelError or TeacherError where it cannot be had."""
+def build_teacher(experiment: Experiment, corpus: Corpus, *, say: Say, progress: Tracker) -> Teacher:
+    """The teacher that the file names, with what the corpus knows of its servers. Raises ModelError or TeacherError
+    where it cannot be had."""
     config = experiment.teacher
     if config.kind == "openai":
         from scotd.teachers.openai import OpenAITeacher
 
-        return OpenAITeacher(config)
+        teacher = OpenAITeacher(config, known=[one.cap for one in corpus.caps()])
+        for cap in teacher.remembered:
+            say(
+                f"{cap.server} gave at most {cap.max_n} chains a request before: no more are asked for at once "
+                f"(`scotd corpus servers {corpus.path} --forget` has it tried again)"
+            )
+        return teacher
     files = resolve(config.model, progress=progress)
     from scotd.teachers.local import LocalTeacher
 
@@ -162,7 +169,7 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
                     record.tokens = report.completion_tokens
                     record.counts = _with_earlier(report, earlier)
 
-                teacher = build_teacher(experiment, progress)
+                teacher = build_teacher(experiment, corpus, say=say, progress=progress)
                 seed = experiment.sampling.seed
                 budget = _budget(experiment.teacher, corpus)
                 _tell(sample(corpus, teacher, wants, seed=seed, budget=budget, progress=progress, ended=ended), say)
@@ -191,10 +198,12 @@ def _budget(config: TeacherConfig, corpus: Corpus) -> Budget | None:
         price=price,
         spent=price.of(prompt_tokens=billed.prompt_tokens or 0, completion_tokens=billed.completion_tokens or 0),
     )
-    killed = [intent for intent in corpus.unaccounted() if intent.teacher == name]  # they may have cost all they could
-    prompts = corpus.prompts({intent.prompt_id for intent in killed})
+    # What was under way at a kill, and answers that nobody counted, may have cost all they could.
+    unknown = [(intent, 1) for intent in corpus.unaccounted() if intent.teacher == name] + corpus.uncounted(name)
+    prompts = corpus.prompts({intent.prompt_id for intent, _ in unknown})
     budget.spent += sum(
-        budget.greatest(prompts[intent.prompt_id], intent.sampling, len(intent.indices)) for intent in killed
+        times * budget.greatest(prompts[intent.prompt_id], intent.sampling, len(intent.indices))
+        for intent, times in unknown
     )
     return budget
 
@@ -227,7 +236,7 @@ def _funnel(plan: Plan, corpus: Corpus, name: str) -> dict[str, Any]:
             pool = Pool.whole(plan, greedy=greedy)
             label = "temperature 0" if greedy else f"temperature {settings.temperature:g}, N = {pool.n}"
             rows.append(_funnel_row(label, pool.answers(corpus), plan.questions, len(plan.train) * pool.n))
-    return {"teacher": {"name": name}, "rows": rows}
+    return {"teacher": {"name": name}, "rows": rows, "requests": asdict(corpus.requests(name))}
 
 
 def _funnel_row(

@@ -268,9 +268,11 @@ class SelectionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Funnel:
-    """From the chains asked for to the chains trained on."""
+    """From the chains asked for to the chains trained on. `requests` counts those to the teacher by what became of
+    them, over all sittings of the corpus."""
 
     teacher: str | None
+    requests: dict[str, int]
     rows: tuple[FunnelRow, ...]
     students: tuple[SelectionRow, ...]
 

@@ -196,6 +196,7 @@ def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:
             )
     return Funnel(
         teacher=text(teacher),
+        requests=_requests(raw.get("requests")),
         rows=tuple(
             FunnelRow(
                 sampling=text(row.get("sampling")) or "not named",
@@ -211,6 +212,23 @@ def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:
         ),
         students=tuple(students),
     )
+
+
+def _requests(raw: Any) -> dict[str, int]:
+    """What became of requests, by the words of the page; what never happened is left out."""
+    if not isinstance(raw, dict):
+        return {}
+    found = counts(raw)
+    told = {"answered": found.get("ok", 0)}
+    told |= {f"failed: {kind}": n for kind, n in counts(raw.get("failures")).items()}
+    for name, words in (
+        ("unaccounted", "under way when a run was killed"),
+        ("lost", "answers lost on the way"),
+        ("unreadable", "answers that could not be read"),
+        ("unsaid", "answers whose tokens the server did not count"),
+    ):
+        told[words] = found.get(name, 0)
+    return {words: n for words, n in told.items() if n}
 
 
 def _stages(folder: RunFolder) -> tuple[Stage, ...]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from scotd.config import TeacherConfig
 from scotd.models import durable_name
-from scotd.types import Completion, Prompt, SamplingParams, Usage
+from scotd.types import Completion, Prompt, SamplingParams, ServerCap, Usage
 
 FATAL = "ended the run"  # kind of the error of an ask whose failure is then raised
 
@@ -43,7 +43,8 @@ class Outcome:
     `completions` match `ask.indices` in order; fewer may come back, the rest stays missing. `error` says why fewer (or
     none) came, as "kind: detail" ("HTTP 500: overloaded"): failures are counted by kind. `usage` is what the whole ask
     was billed, retries that brought an answer included. `notes` are remarks for the user ("the server refuses n > 1"):
-    the loop shows each once and counts them. `status` is what goes on at the moment, for the progress bar.
+    the loop shows each once and counts them. `status` is what goes on at the moment, for the progress bar. `caps` is
+    what servers were found to give at most while it was served: the loop has the corpus remember it.
     """
 
     ask: Ask
@@ -52,6 +53,7 @@ class Outcome:
     error: str | None = None
     notes: tuple[str, ...] = ()
     status: str = ""
+    caps: tuple[ServerCap, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.completions) <= len(self.ask.indices), self

@@ -24,7 +24,7 @@ run. What a server cannot do (`n`, log-probabilities, seeds, `max_tokens`) is le
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -38,6 +38,8 @@ from scotd.teachers.openai_asks import Errand
 from scotd.teachers.openai_form import Server
 from scotd.teachers.openai_http import GaveUpError, Patience
 from scotd.teachers.openai_pool import Pool
+from scotd.teachers.openai_replies import Extra
+from scotd.types import ServerCap
 
 AHEAD = 4  # of what may be under way, so large a part is journaled ahead: a kill leaves little that was never sent
 CLOSING_SECONDS = 5.0
@@ -60,13 +62,22 @@ _Said = _Served | _Room | BaseException  # the last: a defect of the loop itself
 
 
 class OpenAITeacher:
-    """See the module's docstring. Raises ConfigError for a `base_url` that is none."""
+    """See the module's docstring. `known` are caps that earlier sittings found, of these servers and of others. Raises
+    ConfigError for a `base_url` that is none."""
 
-    def __init__(self, config: TeacherConfig, patience: Patience | None = None) -> None:
+    def __init__(
+        self, config: TeacherConfig, patience: Patience | None = None, known: Sequence[ServerCap] = ()
+    ) -> None:
         self._config = config
         self._patience = patience or Patience()
         self._addresses = [Address(config, address, teacher=self.name) for address in config.base_urls]
         self._servers = [Server(config) for _ in self._addresses]
+        self.remembered = tuple(
+            cap
+            for cap in known
+            for address, server in zip(self._addresses, self._servers, strict=True)
+            if cap == address.cap(cap.max_n) and server.learn(Extra.N, cap.max_n) is not None
+        )
         self._pool = self._new_pool()
 
     @property

@@ -16,6 +16,7 @@ import httpx
 from scotd.config import TeacherConfig, bare_address
 from scotd.errors import ConfigError, TeacherError
 from scotd.teachers.openai_replies import error_message
+from scotd.types import ServerCap
 
 OPENAI_HOST = "api.openai.com"
 OPENAI_KEY = "OPENAI_API_KEY"
@@ -37,6 +38,10 @@ class Address:
     @property
     def host(self) -> str:
         return self.url.netloc.decode()
+
+    def cap(self, max_n: int) -> ServerCap:
+        """What is remembered of a server that gives at most so many chains a request."""
+        return ServerCap(server=self.redacted(self.shown), model=self._config.model, max_n=max_n)
 
     @property
     def is_loopback(self) -> bool:

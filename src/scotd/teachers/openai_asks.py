@@ -11,9 +11,10 @@ from scotd.teachers import Ask, Outcome
 from scotd.teachers.openai_http import NOTE_LOST, STOPPED, GaveUpError, LostError, RefusedError, UnreadableError
 from scotd.teachers.openai_pool import Place, Pool
 from scotd.teachers.openai_replies import Extra, MalformedError, Reply, read_reply, refused_extra, stated_cap
-from scotd.types import Completion, Usage
+from scotd.types import Completion, ServerCap, Usage
 
 MAX_STOP_STRINGS = 4
+LOST = Usage(unsaid=1, lost=1)  # it may be billed
 
 
 @dataclass(kw_only=True)
@@ -29,15 +30,17 @@ class Errand:
         self._completions: list[Completion] = []
         self._usages: list[Usage] = []
         self._notes: list[str] = []
+        self._caps: list[ServerCap] = []
 
     def outcome(self, error: str | None) -> Outcome:
         return Outcome(
             ask=self.ask,
             completions=tuple(self._completions),
-            usage=_sum([*self._usages, *[Usage()] * self._notes.count(NOTE_LOST)]),  # a lost answer may be billed
+            usage=_sum([*self._usages, *[LOST] * self._notes.count(NOTE_LOST)]),
             error=error,
             notes=tuple(self._notes),
             status=self.pool.status(),
+            caps=tuple(self._caps),
         )
 
     async def run(self) -> None:
@@ -52,7 +55,7 @@ class Errand:
                 try:
                     await self._request(self.place)
                 except UnreadableError:
-                    self._usages.append(Usage())
+                    self._usages.append(Usage(unsaid=1, unreadable=1))
                     raise
                 except (LostError, TeacherError) as error:
                     note = self.pool.lose(self.place, error)  # raises the error where no other server is left
@@ -86,9 +89,12 @@ class Errand:
             break
         reply = self._keep(answer, n, extras)
         place.counted(body, tokens, reply.usage)
+        before = place.server.max_n
         self._note(place, place.server.gave(n, reply.choices))
         if stated is not None:
             self._note(place, place.server.learn(Extra.N, stated))
+        if place.server.max_n is not None and place.server.max_n != before:
+            self._caps.append(place.endpoint.address.cap(place.server.max_n))
         for extra in sorted(refused):
             self._note(place, place.server.learn(extra))
 
@@ -128,5 +134,7 @@ def _sum(usages: list[Usage]) -> Usage:
     return Usage(
         prompt_tokens=total([usage.prompt_tokens for usage in usages]),
         completion_tokens=total([usage.completion_tokens for usage in usages]),
-        unsaid=sum(usage.prompt_tokens is None or usage.completion_tokens is None for usage in usages),
+        unsaid=sum(usage.unsaid for usage in usages),
+        lost=sum(usage.lost for usage in usages),
+        unreadable=sum(usage.unreadable for usage in usages),
     )

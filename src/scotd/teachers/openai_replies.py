@@ -81,14 +81,16 @@ def read_reply(body: object, sampling: SamplingParams, *, n: int, logprobs: bool
 
 
 def read_usage(value: object) -> Usage:
-    """Read a `usage` object; what is missing or not a count is None."""
+    """Read an answer's `usage` object; what is missing or not a count is None, and the answer then has not said all."""
     fields = value if isinstance(value, dict) else {}
 
     def count(name: str) -> int | None:
         number = fields.get(name)
         return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
 
-    return Usage(prompt_tokens=count("prompt_tokens"), completion_tokens=count("completion_tokens"))
+    prompt, completion = count("prompt_tokens"), count("completion_tokens")
+    unsaid = int(prompt is None or completion is None)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion, unsaid=unsaid)
 
 
 def _reasoned(usage: object) -> bool:

@@ -132,6 +132,11 @@ class Pace:
         self._allowed = min(float(self._most), max(self._allowed + 1, self._allowed * times))
 
 
+def least_seconds(amount: float, a_minute: float) -> float:
+    """Seconds before the last of so much may be sent to a server, at the earliest, under a limit a minute."""
+    return _Bucket(a_minute, lambda: 0.0).take(amount)
+
+
 class _Bucket:
     """A limit a minute that fills evenly; what is taken beyond its contents is waited for."""
 

@@ -87,7 +87,7 @@ class Settings:
     `refuses`: more choices than `max_n` are refused with HTTP 400, or silently capped. `seconds`: what a request takes;
     `slots`: how many are worked on at once, the others wait (None: all). `requests_a_minute`: more get HTTP 429.
     `ledger`: a JSONL file that replies are appended to; `numbered`: every chain says which one it is, so that no two
-    are the same.
+    are the same. `key`: requests without it get HTTP 401, which repeats the key that came, as some servers do.
     """
 
     skill: float = 0.7
@@ -100,6 +100,7 @@ class Settings:
     requests_a_minute: int | None = None
     ledger: Path | None = None
     numbered: bool = False
+    key: str | None = None
 
     def __post_init__(self) -> None:
         if sum(self.faults.values()) > 1:
@@ -230,7 +231,12 @@ class Practice:
             elif request.path.endswith("/models"):
                 await line.send(200, {"object": "list", "data": [{"id": MODEL, "object": "model"}]})
             elif request.path in PATHS:
-                await self._answer(line, request.body, chat=PATHS[request.path])
+                if self.settings.key in (None, request.key):
+                    await self._answer(line, request.body, chat=PATHS[request.path])
+                else:
+                    self.counts.requests["refused: key"] += 1
+                    said = f"Incorrect API key provided: {request.key}" if request.key else "You sent no API key"
+                    await line.send(401, _error(said, "invalid_request_error", code="invalid_api_key"))
             else:
                 await line.send(404, _error(f"there is no {request.path} here", "not_found"))
             if not line.next():
@@ -360,6 +366,7 @@ class Practice:
 class _Request:
     path: str
     body: bytes
+    key: str
 
 
 class _Line:
@@ -383,7 +390,9 @@ class _Line:
                 body.append(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 assert head is not None
-                return _Request(path=head.target.decode().partition("?")[0], body=b"".join(body))
+                sent = dict(head.headers).get(b"authorization", b"").decode(errors="replace")
+                path = head.target.decode().partition("?")[0]
+                return _Request(path=path, body=b"".join(body), key=sent.removeprefix("Bearer "))
             else:
                 return None
 

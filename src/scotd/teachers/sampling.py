@@ -232,8 +232,10 @@ class _Journal:
 def _store(corpus: store.Corpus, teacher: str, request: int, outcome: Outcome) -> None:
     """Queue an outcome: chains and bill together, or the failure of a request that brought nothing."""
     ask = outcome.ask
+    for cap in outcome.caps:
+        corpus.learn_cap(cap)
     if outcome.error is not None and not outcome.completions:
-        corpus.fail_request(request, outcome.error)
+        corpus.fail_request(request, outcome.error, outcome.usage)
         return
     prompt_id = ask.prompt.id
     chains = [
