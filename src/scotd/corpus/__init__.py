@@ -12,9 +12,10 @@
 with `records` and `matching`, takes in somebody else's chains.
 """
 
+from scotd.corpus.card import corpus_card
 from scotd.corpus.exchange import Exchanged, export_parquet, import_parquet, is_exported
 from scotd.corpus.foreign import ImportColumns, ImportReport, Problem, import_chains
-from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs
+from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs, export_tokens
 from scotd.corpus.matching import NoMatch, QuestionIndex, label_of, match
 from scotd.corpus.records import Record, column, read_records
 from scotd.corpus.store import Corpus
@@ -50,9 +51,11 @@ __all__ = [
     "RunRecord",
     "Want",
     "column",
+    "corpus_card",
     "export_jsonl",
     "export_pairs",
     "export_parquet",
+    "export_tokens",
     "import_chains",
     "import_parquet",
     "is_exported",
