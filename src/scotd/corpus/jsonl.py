@@ -75,11 +75,13 @@ def export_tokens(path: Path, examples: Iterable[tuple[str, Sequence[int], Seque
 
     `input_ids` and `labels` are what TRL's trainer makes of a row itself; given them it changes nothing.
     """
-    rows = (
-        {"input_ids": [*prompt, *target], "labels": [NO_LOSS] * len(prompt) + [*target], "question": key}
-        for key, prompt, target in examples
-    )
-    return _write(path, rows)
+
+    def rows() -> Iterator[dict[str, object]]:
+        for key, prompt, target in examples:
+            labels = [NO_LOSS] * len(prompt) + [*target]
+            yield {"input_ids": [*prompt, *target], "labels": labels, "question": key}
+
+    return _write(path, rows())
 
 
 def _write(path: Path, values: Iterable[dict[str, object]]) -> int:
