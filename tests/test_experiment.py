@@ -293,7 +293,7 @@ def test_a_student_folder_opens_and_says_where_it_comes_from(whole: tuple[Bench,
     ids = torch.tensor([[5, 6, 7]])
     assert not torch.equal(trained(ids).logits, before(ids).logits)
     card = (folder / "README.md").read_text()
-    assert f"chains of {TEACHER}" in card and "Is 1 odd?" in card
+    assert f"chains of `{TEACHER}`" in card and "Is 1 odd?" in card
     assert durable_name(str(student)) in card and str(student.parent) not in card, (
         "no path of the machine it was made on"
     )

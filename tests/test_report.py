@@ -26,10 +26,10 @@ from run_folders import (
     write_predictions,
 )
 
+from scotd.clean import clean
 from scotd.errors import RunError
 from scotd.report import write_report
 from scotd.report.answers import answer_pages, page_of
-from scotd.report.clean import clean
 from scotd.report.collect import collect
 from scotd.report.data import Cell, Mark, Why
 from scotd.report.examples import CHAINS, EVALUATED, TRAINING

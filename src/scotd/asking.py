@@ -81,9 +81,7 @@ class Asking:
     @classmethod
     def read(cls, folder: Path) -> "Asking":
         """From a student's folder. Raises ModelError where it is none, or does not say how it was asked."""
-        path = folder / RECORD
-        if not path.is_file():
-            raise ModelError(_no_student(folder))
+        path = record_of(folder)
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             missing = [key for key in KEYS if key not in record]
@@ -152,6 +150,13 @@ class Asking:
             choices=choices,
             gold=None,
         )
+
+
+def record_of(folder: Path) -> Path:
+    """The record in a student's folder. Raises ModelError where it is none."""
+    if not (folder / RECORD).is_file():
+        raise ModelError(_no_student(folder))
+    return folder / RECORD
 
 
 def _no_student(folder: Path) -> str:

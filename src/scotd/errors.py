@@ -35,6 +35,10 @@ class RunError(ScotdError):
     """A run folder does not fit the experiment file, or a stage was asked for before what it needs."""
 
 
+class PublishError(ScotdError):
+    """The hub cannot be reached or refuses what is to be published."""
+
+
 def did_you_mean(value: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known word, or " Known: a, b, c." where none is near."""
     words = sorted(known)

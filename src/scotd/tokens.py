@@ -18,15 +18,20 @@ LONGEST_CHARACTER = 8  # tokens: bytes of one character, and some that are broke
 
 def encode_prompt(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     """Token ids of a prompt. Raises ModelError where messages meet a tokenizer without a chat template."""
+    text = spelt_prompt(tokenizer, prompt)
+    return list(tokenizer(text, add_special_tokens=prompt.messages is None)["input_ids"])
+
+
+def spelt_prompt(tokenizer: Tokenizer, prompt: Prompt) -> str:
+    """A prompt as the one text that is tokenized; raises as `encode_prompt` does."""
     if prompt.messages is None:
-        return list(tokenizer(prompt.text)["input_ids"])
+        return str(prompt.text)
     if not tokenizer.chat_template:
         raise ModelError(
             f"{tokenizer.name_or_path}: has no chat template; set prompt.chat (or prompt.student_chat) to false."
         )
     turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
 
 
 def encode_target(tokenizer: Tokenizer, text: str, *, finished: bool) -> list[int]:

@@ -7,7 +7,8 @@ base.py      options and checks that commands share      terminal.py  what may r
 init.py      init      (guess.py, starter.py)            preview.py   preview   (mask.py)
 run.py       run, sample, report                         predict.py   predict
 corpus.py    corpus stats, show, servers                 exchange.py  corpus import, export
-checks.py    corpus merge, verify                        board.py     a run's cells on a terminal
+checks.py    corpus merge, verify                        publish.py   corpus push, student push
+harness.py   student export-task                         board.py     a run's cells on a terminal
 practice.py  practice-teacher
 """
 
@@ -21,10 +22,12 @@ from scotd import __version__
 from scotd.cli.checks import merge, verify
 from scotd.cli.corpus import servers, show, stats
 from scotd.cli.exchange import export_chains, import_chains
+from scotd.cli.harness import export_task
 from scotd.cli.init import init
 from scotd.cli.practice import practice_teacher
 from scotd.cli.predict import predict
 from scotd.cli.preview import preview
+from scotd.cli.publish import push_corpus, push_student
 from scotd.cli.run import report, run, sample
 from scotd.errors import ScotdError
 
@@ -69,10 +72,17 @@ def corpus() -> None:
     """Look into a corpus of chains, and take chains in or out."""
 
 
-for _command in (init, preview, run, sample, report, predict, corpus, practice_teacher):
+@click.group(cls=_InOrder, short_help="Publish a trained student; let others check its accuracy.")
+def student() -> None:
+    """Publish a trained student, and let others check its accuracy."""
+
+
+for _command in (init, preview, run, sample, report, predict, corpus, student, practice_teacher):
     cli.add_command(_command)
-for _command in (stats, show, servers, import_chains, export_chains, merge, verify):
+for _command in (stats, show, servers, import_chains, export_chains, merge, verify, push_corpus):
     corpus.add_command(_command)
+for _command in (push_student, export_task):
+    student.add_command(_command)
 
 
 def main() -> None:
@@ -103,7 +113,7 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> None:
-    from scotd.report.clean import line
+    from scotd.clean import line
 
     click.echo(line(message), err=True)
     sys.exit(code)

@@ -1,7 +1,7 @@
 """`scotd corpus import` and `scotd corpus export`: chains of others in, chains for others out."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scotd.cli.base import load, say
+from scotd.cli.base import load, require_local, say
 from scotd.cli.corpus import CORPUS, SPLIT, TASK, TEACHER, reading
 from scotd.cli.terminal import safe
 from scotd.errors import ConfigError, DataError, did_you_mean
@@ -17,7 +17,8 @@ from scotd.errors import ConfigError, DataError, did_you_mean
 if TYPE_CHECKING:
     from scotd.config import PromptConfig
     from scotd.corpus import Corpus, ImportReport, JsonlForm
-    from scotd.types import Question
+    from scotd.experiment import Plan
+    from scotd.types import Question, TrainingExample
 
 EXPERIMENT = click.option(
     "--experiment", type=click.Path(path_type=Path), help="Experiment file that knows the questions and the templates."
@@ -77,8 +78,9 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--form",
-    type=click.Choice(["prompt-completion", "messages"]),
-    help="Of a .jsonl: TRL's prompt and completion (the default), or the messages of a chat.",
+    type=click.Choice(["prompt-completion", "messages", "tokens"]),
+    help="Of a .jsonl: TRL's prompt and completion (the default), the messages of a chat, or with --student the very "
+    "tokens and labels of its training.",
 )
 @TASK
 @SPLIT
@@ -119,14 +121,16 @@ def export_chains(
         raise ConfigError("--student has a selection of its own in the experiment: leave --selection out.")
     if experiment is not None and (task, split, teacher) != (None, None, None):
         raise ConfigError("--experiment says which chains: leave --task, --split and --teacher out.")
+    if form == "tokens" and student is None:
+        raise ConfigError("--form tokens needs --experiment and --student, whose tokenizer it goes by.")
     if out.exists() and not force:
         raise ConfigError(f"{out}: is there already; --force writes over it.")
-    written_as: JsonlForm = "messages" if form == "messages" else "prompt-completion"
     if experiment is not None and student is not None:
-        click.echo(f"{out}: {_write_student(corpus, out, experiment, student, written_as)} examples")
+        click.echo(f"{out}: {_write_student(corpus, out, experiment, student, form)} examples")
         return
+    written_as: JsonlForm = "messages" if form == "messages" else "prompt-completion"
     with reading(corpus) as opened:
-        _check_filter(opened, task, split, teacher)
+        check_filter(opened, task, split, teacher)
         if kind == ".parquet":
             from scotd.corpus import export_parquet
 
@@ -296,9 +300,9 @@ def _report_lines(report: "ImportReport") -> Iterator[str]:
             yield safe(f"    {count} because {reason}, the first: {first.path}, row {first.row} ('{first.value}')")
 
 
-def _write_student(corpus: Path, out: Path, experiment: Path, student: str, form: "JsonlForm") -> int:
+def _write_student(corpus: Path, out: Path, experiment: Path, student: str, form: str | None) -> int:
     """The training examples of one student, chosen as `scotd run` chooses them; returns how many."""
-    from scotd.corpus import Corpus, export_pairs
+    from scotd.corpus import Corpus, export_pairs, export_tokens
     from scotd.experiment import Plan
     from scotd.experiment.selections import examples_of
     from scotd.progress import track
@@ -315,8 +319,34 @@ def _write_student(corpus: Path, out: Path, experiment: Path, student: str, form
         made = examples_of(plan, opened, student, track)
         for reason, count in {"kept": made.kept, **made.dropped}.items():
             say(f"{reason}: {count}")
-        pairs = ((one.question_key, one.prompt, target) for one in made.stream() for target in one.targets)
-        return export_pairs(out, pairs, form=form)
+        if form == "tokens":
+            written = export_tokens(out, _tokens(plan, student, made.stream()))
+            if written < made.kept:
+                say(f"longer than training.max_length, left out: {made.kept - written}")
+            return written
+        pairs = (
+            (one.question_key, one.prompt, target, finished)
+            for one in made.stream()
+            for target, finished in zip(one.targets, one.finished, strict=True)
+        )
+        return export_pairs(out, pairs, form="messages" if form == "messages" else "prompt-completion")
+
+
+def _tokens(
+    plan: "Plan", student: str, examples: "Iterable[TrainingExample]"
+) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
+    """Question key, prompt and target of every chain, in the tokens that the student is trained on."""
+    require_local()
+    from scotd.models import resolve
+    from scotd.token_store import tokenize
+    from scotd.tokens import load_tokenizer
+
+    tokenizer = load_tokenizer(resolve(plan.experiment.students[student].model or plan.experiment.student))
+    longest = plan.experiment.training_of(student).max_length
+    for example in examples:
+        for encoded in tokenize([example], tokenizer, longest):
+            for branch in encoded.branches:
+                yield example.question_key, encoded.prompt, branch.tokens
 
 
 def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str, Any]:
@@ -345,7 +375,7 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     }
 
 
-def _check_filter(corpus: "Corpus", task: str | None, split: str | None, teacher: str | None) -> None:
+def check_filter(corpus: "Corpus", task: str | None, split: str | None, teacher: str | None) -> None:
     """A filter that nothing passes is a slip of the pen, not a wish for an empty file."""
     counted = corpus.stats()
     for option, value, known in (

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from scotd.clean import line
 from scotd.cli.base import PLACEHOLDER
 from scotd.cli.guess import Guess
 from scotd.config import Experiment
 from scotd.config_errors import section_of
-from scotd.report.clean import line
 from scotd.types import Question
 
 REMARK_COLUMN = 42

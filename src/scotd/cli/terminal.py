@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from scotd.report.clean import clean
+from scotd.clean import clean
 
 
 def safe(text: str) -> str:

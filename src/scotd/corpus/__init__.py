@@ -13,9 +13,10 @@ with `records` and `matching`, takes in somebody else's chains; `merge` takes in
 whether one is whole.
 """
 
+from scotd.corpus.card import corpus_card
 from scotd.corpus.exchange import Exchanged, export_parquet, import_parquet, is_exported
 from scotd.corpus.foreign import ImportColumns, ImportReport, Problem, import_chains
-from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs
+from scotd.corpus.jsonl import JsonlForm, export_jsonl, export_pairs, export_tokens
 from scotd.corpus.matching import NoMatch, QuestionIndex, label_of, match
 from scotd.corpus.merge import Merged, RequestsAdded, merge
 from scotd.corpus.records import Record, column, read_records
@@ -59,9 +60,11 @@ __all__ = [
     "Verified",
     "Want",
     "column",
+    "corpus_card",
     "export_jsonl",
     "export_pairs",
     "export_parquet",
+    "export_tokens",
     "import_chains",
     "import_parquet",
     "is_exported",

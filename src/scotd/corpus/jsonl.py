@@ -1,16 +1,18 @@
-"""Chains as JSONL for other training tools: TRL's `prompt`/`completion`, or chat `messages`.
+"""Chains as JSONL for other training tools: TRL's `prompt`/`completion`, chat `messages`, or tokens.
 
 export_jsonl(corpus, Path("train.jsonl"), form="prompt-completion", chain_ids=kept)
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from scotd.corpus.store import Corpus
 from scotd.types import Chain, Prompt, Question, SamplingParams
+
+NO_LOSS = -100  # the label of a token that is not learnt, in transformers and TRL
 
 JsonlForm = Literal["prompt-completion", "messages"]
 
@@ -55,9 +57,31 @@ def export_jsonl(
     return _write(path, values())
 
 
-def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str]], *, form: JsonlForm) -> int:
-    """Write one JSON object for each (question key, prompt, completion); returns how many."""
-    return _write(path, ({**_pair(prompt, completion, form), "question": key} for key, prompt, completion in pairs))
+def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str, bool]], *, form: JsonlForm) -> int:
+    """Write one JSON object for each (question key, prompt, completion, finished); returns how many.
+
+    `finished` False is a chain that the token limit cut off, after which no end token is learnt: no form but tokens can
+    tell another tool so, and the object only says it.
+    """
+    rows = (
+        {**_pair(prompt, completion, form), "question": key, "finished": finished}
+        for key, prompt, completion, finished in pairs
+    )
+    return _write(path, rows)
+
+
+def export_tokens(path: Path, examples: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> int:
+    """Write one JSON object for each (question key, prompt's tokens, target's tokens); returns how many.
+
+    `input_ids` and `labels` are what TRL's trainer makes of a row itself; given them it changes nothing.
+    """
+
+    def rows() -> Iterator[dict[str, object]]:
+        for key, prompt, target in examples:
+            labels = [NO_LOSS] * len(prompt) + [*target]
+            yield {"input_ids": [*prompt, *target], "labels": labels, "question": key}
+
+    return _write(path, rows())
 
 
 def _write(path: Path, values: Iterable[dict[str, object]]) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from scotd import __version__
+from scotd.cards import code, fenced, front_matter
 from scotd.errors import ModelError
 from scotd.experiment.plan import Plan
 from scotd.models import ModelFiles, durable_name
@@ -18,12 +19,11 @@ def model_card(plan: Plan, name: str, base: ModelFiles, record: Mapping[str, obj
     question = plan.train[0]
     prompt = plan.prompt_for(name, question)
     shown = prompt.text if prompt.text is not None else json.dumps(prompt.to_json(), ensure_ascii=False)
-    licence = f"license: {base.licence.lower()}\n" if base.licence else ""
+    header: dict[str, object] = {"license": base.licence.lower()} if base.licence else {}
+    header["tags"] = ["scotd", "distillation", "chain-of-thought"]
     if shown is None:
         raise ModelError("A student prompt is a text or messages.")
-    return f"""---
-{licence}tags: [scotd, distillation, chain-of-thought]
----
+    return f"""{front_matter(header)}
 # {name}
 
 A student of `{task}`, {_method(plan, name)} scotd {__version__}.
@@ -37,9 +37,7 @@ A student of `{task}`, {_method(plan, name)} scotd {__version__}.
 
 It answers prompts of exactly this form, and was trained on no other:
 
-```
-{shown}
-```
+{fenced(shown)}
 
 {_warning(plan, name)}
 """
@@ -57,7 +55,7 @@ def _method(plan: Plan, name: str) -> str:
 
 
 def _material(plan: Plan, name: str, record: Mapping[str, object]) -> str:
-    teacher = teacher_name(plan.experiment.teacher)
+    teacher = code(teacher_name(plan.experiment.teacher))
     if plan.experiment.students[name].target is not Target.LABEL_ONLY:
         return f"{record['chains']} chains of {teacher}"
     return f"{record['chains']} labels, " + (f"the votes of {teacher}" if _asks_teacher(plan, name) else "all gold")

@@ -6,7 +6,7 @@ Every text of a model or a user is escaped, and made harmless for the terminal t
 import re
 from collections.abc import Iterator, Sequence
 
-from scotd.report.clean import line
+from scotd.clean import line
 from scotd.report.collect import Report
 from scotd.report.data import Against, Arm, Row
 from scotd.report.votes import shown_votes

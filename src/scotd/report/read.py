@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scotd.clean import line
 from scotd.config import Experiment
 from scotd.errors import RunError
-from scotd.report.clean import line
 from scotd.report.data import Answer, AnswerChain
 
 

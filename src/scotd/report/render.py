@@ -9,9 +9,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from scotd.clean import clean
 from scotd.report import bars, plots, words
 from scotd.report.answers import AnswerPage, page_of
-from scotd.report.clean import clean
 from scotd.report.collect import Report
 from scotd.report.data import Mark
 from scotd.report.svg import legend

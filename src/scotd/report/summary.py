@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from scotd.report.clean import cleaned
+from scotd.clean import cleaned
 from scotd.report.collect import Report
 from scotd.report.data import Against, Arm, Cell, Row
 from scotd.report.words import spelt

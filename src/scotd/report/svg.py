@@ -15,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from scotd.report.clean import line
+from scotd.clean import line
 from scotd.report.words import TARGET_NAMES
 from scotd.types import Target
 
