@@ -100,7 +100,7 @@ def ours(spec: Any) -> Found:
     ]
     config = TrainingConfig(
         batch_chains=batch_of(spec["questions"]),
-        branches_per_row=len(spec["questions"][0][1]),
+        branches_per_row=spec["rows"],
         learning_rate=1e-5,
         warmup_ratio=0,
         schedule="constant_with_warmup",
@@ -207,9 +207,9 @@ def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
 # ---- benchmarks -----------------------------------------------------------------------------------------------------
 
 
-def check_equal(questions: list[Any]) -> float:
+def check_equal(questions: list[Any], rows: int) -> float:
     """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
-    spec = {"questions": questions, "bf16": False, "shuffled": False, "compile": False}
+    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False}
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
     if difference > 1e-3:
@@ -218,10 +218,12 @@ def check_equal(questions: list[Any]) -> float:
 
 
 def compare(name: str, questions: list[Any], rounds: int) -> None:
+    """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all."""
     chains = len(questions[0][1])
-    difference = check_equal(questions[: BATCH // chains])
+    rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
+    difference = check_equal(questions[: BATCH // chains], rows)
     compiled = "compiled" in name
-    spec = {"name": name, "questions": questions, "bf16": True, "shuffled": True, "compile": compiled}
+    spec = {"questions": questions, "rows": rows, "bf16": True, "shuffled": True, "compile": compiled}
     found = turns(SCRIPT, ["ours", "trl"], spec, rounds)
     seconds = {side: median(rows, "seconds") for side, rows in found.items()}
     memory = {side: median(rows, "peak_gib") for side, rows in found.items()}
@@ -293,7 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=["ours", "trl"], help="be the worker of one side")
     parser.add_argument("--only", help="part of a benchmark's name")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1, help="sides in turns; more are steadier")
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=5, help="a round, two of which warm up")
     given = parser.parse_args()
@@ -306,6 +308,7 @@ def main() -> None:
         "train_1_branch": lambda: random_questions(1, given.steps, 40, 45),
         "train_8_branches_compiled": lambda: random_questions(8, max(9, given.steps), 40, 45),
         "train_teacher_8_branches": lambda: teacher_questions(8, given.steps),
+        **{f"train_teacher_8_rows_{rows}": lambda: teacher_questions(8, given.steps) for rows in (1, 2, 4)},
         "train_teacher_30_branches": lambda: teacher_questions(30, given.steps),
     }
     if given.curves:
