@@ -27,6 +27,7 @@ WITH_TORCH = {
     "scotd.experiment.evaluation",
     "scotd.experiment.measures",
     "scotd.experiment.students",
+    "scotd.fleet",
     "scotd.forward",
     "scotd.levels",
     "scotd.lora",
@@ -36,6 +37,7 @@ WITH_TORCH = {
     "scotd.token_store",
     "scotd.train",
     "scotd.tree",
+    "scotd.vllm_writer",
 }
 
 REFUSE = f"""
