@@ -5,22 +5,17 @@ Ray is started for real, on this machine, with two workers. What needs more of i
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from conftest import MakeModel
 
-from scotd.blocks import Block
-from scotd.config import Experiment, RayConfig, TeacherConfig
+from scotd.config import RayConfig, TeacherConfig
 from scotd.corpus import Corpus
-from scotd.errors import ConfigError, ModelError, RunError
+from scotd.errors import ConfigError
 from scotd.models import resolve
 from scotd.progress import silent
 from scotd.teachers.sampling import SampleReport, Want, sample
