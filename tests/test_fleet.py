@@ -5,14 +5,19 @@ Ray is started for real, on this machine, with two workers. What needs more of i
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from conftest import MakeModel
 
+from scotd.blocks import Block
 from scotd.config import RayConfig, TeacherConfig
 from scotd.corpus import Corpus
 from scotd.errors import ConfigError
@@ -22,6 +27,7 @@ from scotd.teachers.sampling import SampleReport, Want, sample
 from scotd.types import Chain, Choice, Prompt, Question, SamplingParams
 
 pytest.importorskip("ray")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "600")  # before Ray is imported: other work may want the cores
 TWO = RayConfig(workers=2, cpus=0.5)
 HOT = SamplingParams(temperature=1.0, max_tokens=60)
 FEW_SHOT = "Q: is the sky blue?\nA: It is blue. So the answer is yes.\n\n"
@@ -116,3 +122,127 @@ def test_settings_that_cannot_be_served_are_refused_in_one_sentence(folder: Path
     with Corpus.open(tmp_path / "a.sqlite") as corpus:
         assert list(corpus.chains()) == []
     assert workers() == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_within_seconds_keeps_what_came_and_leaves_no_process(folder: Path, tmp_path: Path) -> None:
+    import json
+
+    import tiny_experiment
+
+    path = tiny_experiment.write(tmp_path / "tiny", folder, {"scotd": {"target": "scotd"}})
+    settings = json.loads(path.read_text())
+    settings |= {
+        "engine": "ray",
+        "ray": {"workers": 2, "cpus": 0.5},
+        "teacher": {"kind": "local", "model": str(folder), "batch_chains": 8, "precision": "float32", "device": "cpu"},
+        "sampling": {"chains_per_question": 4000, "max_tokens": 60},
+    }
+    path.write_text(json.dumps(settings))
+    corpus = tmp_path / "tiny" / "run" / "corpus.sqlite"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scotd.cli", "sample", str(path)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 900
+        while _chains_in(corpus) < 24:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+        started = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        assert len(started) > 4
+        asked_to_stop = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 130 and time.monotonic() - asked_to_stop < 20
+    finally:
+        process.kill()
+    assert "what is under way is left" in said and said.rstrip().endswith("goes on from there.")
+    assert _none_left(started)
+    with Corpus.open(corpus) as opened:
+        assert opened.unaccounted() == []
+        held = list(opened.chains())
+    assert 24 <= len(held) == len({chain.id for chain in held})
+
+
+def _chains_in(corpus: Path) -> int:
+    import sqlite3
+
+    if not corpus.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{corpus}?mode=ro", uri=True) as reader:
+            return int(reader.execute("SELECT count(*) FROM chains").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # the table is not there yet
+
+
+def _none_left(started: list[int]) -> bool:
+    """Whether all of these processes are gone, within some seconds."""
+    for _ in range(50):
+        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in started):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.slow
+def test_students_answer_on_ray_as_they_do_here(tmp_path: Path, tokenizer_folder: Path) -> None:
+    import tiny_experiment
+
+    from scotd.blocks import Block
+from scotd.config import load
+    from scotd.experiment import run
+
+    student = tiny_experiment.write_student(tmp_path / "student", tokenizer_folder)
+    answers = []
+    for name, overrides in (("here", []), ("ray", ["engine=ray", "ray={workers: 2, cpus: 0.5}"])):
+        path = tiny_experiment.write(tmp_path / name, student, {"base": {"target": "undistilled"}})
+        run(load(path, overrides), say=lambda _: None, progress=silent)
+        files = sorted((tmp_path / name / "run" / "predictions").glob("*.jsonl"))
+        assert len(files) == 2
+        answers.append({file.name: file.read_text() for file in files})
+    assert answers[0] == answers[1], "the same blocks in the same company: the same bits"
+    assert workers() == []
+
+
+def test_vllm_is_asked_for_each_chain_with_its_seed_and_read_as_our_own_engine_is(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    """A stand-in with the names of vLLM's documents; vLLM itself was never run."""
+    asked: list[Any] = []
+    texts = iter([" Yes.\n\nQ: an", " No.", " Well</s>", " Hm"])
+
+    class LLM:
+        def __init__(self, **options: Any) -> None:
+            self.options = options
+
+        def get_tokenizer(self) -> Any:
+            return tokenizer
+
+        def generate(self, prompts: Any, params: Any, use_tqdm: bool) -> list[Any]:
+            asked.extend(zip(prompts, params, strict=True))
+            return [SimpleNamespace(outputs=[self._drawn(next(texts))]) for _ in prompts]
+
+        def _drawn(self, text: str) -> Any:
+            tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ended = text.endswith("</s>") or "\n\n" in text
+            return SimpleNamespace(
+                token_ids=tuple(tokens),
+                logprobs=[{token: SimpleNamespace(logprob=-0.5)} for token in tokens],
+                finish_reason="stop" if ended else "length",
+                stop_reason="\n\n" if "\n\n" in text else None,
+            )
+
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=LLM, SamplingParams=SimpleNamespace))
+    from scotd.vllm_writer import VllmWriter
+
+    sampling = SamplingParams(temperature=0.7, top_k=5, min_p=0.1, max_tokens=12, stop=("\n\n",))
+    block = Block(prompts=((5, 6), (7,)), seeds=((1, 2, 3), (4,)), sampling=sampling)
+    found = VllmWriter(resolve(str(folder)), "bfloat16").complete(block, ())
+    assert [[chain.text for chain in group] for group in found] == [[" Yes.", " No.", " Well"], [" Hm"]]
+    assert [chain.finish.value for group in found for chain in group] == ["stop", "length", "stop", "length"]
+    assert all(chain.mean_logprob == -0.5 for group in found for chain in group)
+    assert [prompt["prompt_token_ids"] for prompt, _ in asked] == [[5, 6], [5, 6], [5, 6], [7]]
+    assert [params.seed for _, params in asked] == [1, 2, 3, 4]
+    assert {(p.temperature, p.top_k, p.min_p, p.max_tokens, p.logprobs) for _, p in asked} == {(0.7, 5, 0.1, 12, 0)}
+    assert not any(hasattr(p, "n") for _, p in asked)
