@@ -27,7 +27,6 @@ from scotd.teachers.sampling import SampleReport, Want, sample
 from scotd.types import Chain, Choice, Prompt, Question, SamplingParams
 
 pytest.importorskip("ray")
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "600")  # before Ray is imported: other work may want the cores
 TWO = RayConfig(workers=2, cpus=0.5)
 HOT = SamplingParams(temperature=1.0, max_tokens=60)
 FEW_SHOT = "Q: is the sky blue?\nA: It is blue. So the answer is yes.\n\n"
@@ -141,7 +140,10 @@ def test_ctrl_c_stops_within_seconds_keeps_what_came_and_leaves_no_process(folde
     path.write_text(json.dumps(settings))
     corpus = tmp_path / "tiny" / "run" / "corpus.sqlite"
     process = subprocess.Popen(
-        [sys.executable, "-m", "scotd.cli", "sample", str(path)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "scotd.cli", "sample", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 900
@@ -189,8 +191,7 @@ def _none_left(started: list[int]) -> bool:
 def test_students_answer_on_ray_as_they_do_here(tmp_path: Path, tokenizer_folder: Path) -> None:
     import tiny_experiment
 
-    from scotd.blocks import Block
-from scotd.config import load
+    from scotd.config import load
     from scotd.experiment import run
 
     student = tiny_experiment.write_student(tmp_path / "student", tokenizer_folder)
