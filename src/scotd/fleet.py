@@ -249,6 +249,14 @@ def _connect(ray: Any, config: RayConfig) -> None:
             f"ray.address: {config.address}: no Ray cluster answers there ({problem}): start it with `ray start "
             "--head`, or leave the address out."
         ) from None
+    except Exception as error:
+        if type(error) is not Exception:  # Ray's way of saying that its own processes did not come up
+            raise
+        problem = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"engine: ray: Ray could not be started on this machine ({problem}): it gives up after 30 seconds, so try "
+            "again when the machine is less busy, or leave `engine` out."
+        ) from None
 
 
 def _crew(ray: Any, config: RayConfig) -> _Crew:

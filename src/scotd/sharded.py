@@ -25,6 +25,6 @@ def whole(model: Any) -> Any:
         return model
     with torch.device("cpu"):
         copy = type(model)(model.config)
-    copy.to(next(iter(state.values())).dtype).load_state_dict(state)
+    copy.to(next(model.parameters()).dtype).load_state_dict(state)
     copy.generation_config = model.generation_config
     return copy.eval()

@@ -187,7 +187,7 @@ class TreeTrainer(Trainer):
         """The dev metric, greater is better; there is no other evaluation during training."""
         assert self.dev_metric is not None
         model = whole(self.accelerator.unwrap_model(self.model))
-        found = [self.dev_metric(model) if self.args.process_index == 0 else None]
+        found = [self.dev_metric(model) if self.args.process_index == 0 else 0.0]  # the others are told
         if self.args.world_size > 1:
             distributed.broadcast_object_list(found, src=0, device=torch.device("cpu"))
         metrics = {"eval_dev": found[0]}

@@ -57,9 +57,17 @@ def leading() -> Iterator[None]:
 
 
 def announce(job: Job) -> None:
-    """Let the other processes train with this one from here on, where there are any."""
-    if distributed.is_initialized():
-        _tell(job)
+    """Let the other processes train with this one from here on, where there are any.
+
+    Raises ConfigError for adapters on a sharded model, which could not be merged.
+    """
+    if not distributed.is_initialized():
+        return
+    if job.settings.lora is not None and _sharding():
+        raise ConfigError(
+            "training.lora: adapters cannot be merged into a model that FSDP spread: leave one of them out."
+        )
+    _tell(job)
 
 
 def processes() -> int:
@@ -88,11 +96,20 @@ def follow() -> None:
     distributed.destroy_process_group()
 
 
+def _sharding() -> bool:
+    """Whether accelerate launch was told to use FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
 def _join() -> None:
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and not torch.cuda.is_available():
+    if _sharding() and not torch.cuda.is_available():
         raise ConfigError(
-            "ACCELERATE_USE_FSDP: accelerate shards a model over GPUs only, and would go on unsharded here: leave FSDP "
-            "out of the launcher's settings."
+            "accelerate launch --use_fsdp: accelerate shards a model over GPUs only, and would go on unsharded here: "
+            "leave it out."
+        )
+    if _sharding() and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise ConfigError(
+            "accelerate launch --use_fsdp: FSDP of version 1 cannot be put together again here: add --fsdp_version 2."
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -172,6 +172,10 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
                     record.counts = _with_earlier(report, earlier)
 
                 leave = threading.Event() if _on_ray(experiment) else None
+                if leave is not None:
+                    from scotd.fleet import writer_of
+
+                    say(f"sample: workers on Ray write the chains, with {writer_of(experiment.ray)}")
                 report = sample(
                     corpus,
                     build_teacher(experiment, progress, leave),
