@@ -15,9 +15,10 @@ from conftest import MakeModel
 from safetensors.torch import load_file
 
 from scotd.corpus import Corpus
+from scotd.errors import ConfigError
 
 HERE = Path(__file__).parent
-STUDENTS = {"scotd": {"target": "scotd", "training": {"epochs": 4, "precision": "float32"}, "decodings": ["greedy"]}}
+STUDENTS = {"scotd": {"target": "scotd", "training": {"epochs": 6, "evaluations": 6}, "decodings": ["greedy"]}}
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -56,18 +57,18 @@ def test_two_processes_train_the_student_of_one_and_a_killed_run_goes_on(
     found, together = student_of(tmp_path / "two")
     start = load_file(student / "model.safetensors")
     assert (record["processes"], together["processes"]) == (1, 2)
-    assert together["losses"] == pytest.approx(record["losses"], rel=1e-4)
+    assert together["losses"] == pytest.approx(record["losses"], rel=1e-2)  # float64 and to the digit: test_train.py
     assert together["dev"].keys() == record["dev"].keys() and len(record["losses"]) > 8
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=2e-4, msg=name)
-    assert max((expected[name] - start[name]).abs().max().item() for name in start) > 1e-2  # it learned something
+    apart = sum((found[name] - expected[name]).abs().sum().item() for name in expected)
+    moved = sum((start[name] - expected[name]).abs().sum().item() for name in expected)
+    assert apart < 0.05 * moved
     asked = tiny_experiment.asked(tmp_path / "two.log")
     assert asked == tiny_experiment.asked(tmp_path / "one.log"), "the first process alone asks the teacher"
     assert done.stdout.count("scotd          test") == 1, "and says what came out"
     with Corpus.open(tmp_path / "two" / "run" / "corpus.sqlite") as corpus:
         assert len(list(corpus.chains())) == len(asked)
 
-    broken = torchrun(program, str(killed), str(tmp_path / "killed.log"), "train:5")
+    broken = torchrun(program, str(killed), str(tmp_path / "killed.log"), "train:7")
     assert broken.returncode != 0 and list((tmp_path / "killed").glob("run/students/*.checkpoints/*/checkpoint-*"))
     resumed = torchrun(program, str(killed), str(tmp_path / "killed.log"))
     assert resumed.returncode == 0, resumed.stderr
@@ -87,6 +88,17 @@ def test_other_commands_are_refused_in_several_processes(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: scotd sample: started 2 times over by torchrun or accelerate launch")
     assert done.stderr.count("\n") == 1
+
+
+def test_sharding_that_would_not_happen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scotd.experiment.ranks import leading
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="shards a model over GPUs only"), leading():
+        pass
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match="add --fsdp_version 2"), leading():
+        pass
 
 
 SHARDED = """
