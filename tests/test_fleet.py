@@ -4,11 +4,14 @@ Ray is started for real, on this machine, with two workers. What needs more of i
 """
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +23,7 @@ from conftest import MakeModel
 from scotd.blocks import Block
 from scotd.config import RayConfig, TeacherConfig
 from scotd.corpus import Corpus
-from scotd.errors import ConfigError
+from scotd.errors import ConfigError, RunError
 from scotd.models import resolve
 from scotd.progress import silent
 from scotd.teachers.sampling import SampleReport, Want, sample
@@ -121,6 +124,117 @@ def test_settings_that_cannot_be_served_are_refused_in_one_sentence(folder: Path
     with Corpus.open(tmp_path / "a.sqlite") as corpus:
         assert list(corpus.chains()) == []
     assert workers() == []
+
+
+@dataclass(frozen=True, eq=False)
+class _ToCome:
+    """An answer that a worker was asked for."""
+
+    worker: int
+    what: tuple[Any, ...]
+
+
+class Unlucky:
+    """Ray as far as a fleet uses it, in this process: answers come in any order, workers die when the draw says so."""
+
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        cause: Exception
+
+    def __init__(self, draw: random.Random, deaths: float) -> None:
+        self.draw, self.deaths = draw, deaths
+        self.exceptions = self
+        self.dead: set[int] = set()
+        self.hired = 0
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0}
+
+    def remote(self, **options: Any) -> Any:
+        assert options == {"num_cpus": 0.5, "num_gpus": 0.0, "max_restarts": 0, "max_task_retries": 0}
+        return lambda _kind: SimpleNamespace(remote=self._hire)
+
+    def _hire(self, *_: Any) -> Any:
+        self.hired += 1
+        number = self.hired
+
+        def send(*what: Any) -> Any:
+            return _ToCome(worker=number, what=what)
+
+        return SimpleNamespace(number=number, ready=SimpleNamespace(remote=send), write=SimpleNamespace(remote=send))
+
+    def wait(self, answers: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        busy = Counter(answer.worker for answer in answers)
+        assert max(busy.values()) == 1 and num_returns == 1 and timeout < 1
+        done = [self.draw.choice(answers)] if self.draw.random() > 0.2 else []
+        return done, [answer for answer in answers if answer not in done]
+
+    def get(self, answer: Any) -> Any:
+        if self.draw.random() < self.deaths:
+            raise self.RayError(f"worker {answer.worker} died")
+        return answer.what[0] if answer.what else 1
+
+    def kill(self, worker: Any) -> None:
+        self.dead.add(worker.number)
+
+
+def unlucky_fleet(monkeypatch: pytest.MonkeyPatch, ray: Unlucky, **options: Any) -> Any:
+    from scotd import fleet
+
+    monkeypatch.setattr(fleet, "_ray", lambda: ray)
+    monkeypatch.setattr(fleet, "on_disk", lambda files, *_: files)
+    monkeypatch.setattr(fleet, "load_tokenizer", lambda _files: None)
+    files: Any = None
+    return fleet.Fleet(files, RayConfig(workers=3, cpus=0.5), precision="float32", device="cpu", **options)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_block_comes_once_in_whatever_order_workers_answer_and_die(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    ray = Unlucky(draw, deaths=draw.choice([0, 0.1, 0.4]))
+    sampling = SamplingParams()
+    blocks = [(number, Block(prompts=((number,),), seeds=((number,),), sampling=sampling)) for number in range(25)]
+    pulled: list[int] = []
+
+    def pulls() -> Iterator[Any]:
+        for name, block in blocks:
+            pulled.append(name)
+            yield name, block
+
+    found: list[int] = []
+    with unlucky_fleet(monkeypatch, ray) as fleet:
+        try:
+            for name, block in fleet.write(pulls()):
+                assert block.prompts == ((name,),), "its own chains"
+                found.append(name)
+                assert len(pulled) <= len(found) + 3, "no more than one block a worker was sent"
+        except RunError as error:
+            assert ray.deaths and "3 workers died" in str(error)
+        else:
+            assert sorted(found) == pulled == list(range(25))
+            assert list(fleet.write([])) == []
+        assert len(found) == len(set(found))
+    assert len(ray.dead) == ray.hired, "nobody is left behind"
+
+
+def test_a_fleet_that_is_told_to_leave_gives_no_more_and_ends_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Unlucky(random.Random(0), deaths=0)
+    block = Block(prompts=((1,),), seeds=((1,),), sampling=SamplingParams())
+    found: list[int] = []
+    with unlucky_fleet(monkeypatch, ray, left=lambda: len(found) >= 4) as fleet:
+        for name, _ in fleet.write((number, block) for number in range(1000)):
+            found.append(name)
+    assert len(found) == 4 and len(ray.dead) == ray.hired == 3
 
 
 @pytest.mark.slow
