@@ -114,16 +114,9 @@ def test_a_killed_worker_costs_its_block_and_the_chains_are_those_of_one_process
     assert workers() == []
 
 
-def test_settings_that_cannot_be_served_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"ray\.workers: 999 workers with 1 CPUs each do not fit .* CPUs on 1 machines"
-    ):
-        sampled(folder, tmp_path / "a.sqlite", RayConfig(workers=999, cpus=1))
+def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ray\.address: 127\.0\.0\.1:1: no Ray cluster answers there"):
-        sampled(folder, tmp_path / "b.sqlite", RayConfig(address="127.0.0.1:1"))
-    with Corpus.open(tmp_path / "a.sqlite") as corpus:
-        assert list(corpus.chains()) == []
-    assert workers() == []
+        sampled(folder, tmp_path / "corpus.sqlite", RayConfig(address="127.0.0.1:1"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +228,29 @@ def test_a_fleet_that_is_told_to_leave_gives_no_more_and_ends_its_workers(monkey
         for name, _ in fleet.write((number, block) for number in range(1000)):
             found.append(name)
     assert len(found) == 4 and len(ray.dead) == ray.hired == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "workers", "cpus"),
+    [(RayConfig(), 1, 4), (RayConfig(workers=2), 2, 2), (RayConfig(cpus=1), 1, 1), (RayConfig(workers=3), 3, 1)],
+)
+def test_workers_share_the_cores_of_the_machines_that_are_there(config: RayConfig, workers: int, cpus: float) -> None:
+    from scotd.fleet import _crew
+
+    crew = _crew(Unlucky(random.Random(0), 0), config)
+    assert (crew.workers, crew.cpus, crew.gpus) == (workers, cpus, 0)
+
+
+def test_workers_that_do_not_fit_are_refused_in_one_sentence() -> None:
+    from scotd.fleet import _crew
+
+    ray = Unlucky(random.Random(0), 0)
+    with pytest.raises(ConfigError, match=r"workers: 9 workers with 1 CPUs each do not fit .* 4 CPUs on 1 machines"):
+        _crew(ray, RayConfig(workers=9, cpus=1))
+    with pytest.raises(
+        ConfigError, match=r"workers: 1 workers with 1 GPUs each do not fit .* 0 GPUs on 1 machines, 0 do"
+    ):
+        _crew(ray, RayConfig(workers=1, gpus=1))
 
 
 @pytest.mark.slow

@@ -147,8 +147,9 @@ def test_a_sharded_models_gradient_is_that_of_one_process_and_it_is_put_together
     assert done.returncode == 0, done.stderr
     found = torch.load(tmp_path / "out.pt")
     weights = {name: value.clone() for name, value in model.state_dict().items()}
+    plain = head_is_plain(model)
     with attention_of(model, ATTENTION):
-        loss = tree_loss(model, collate(rows), plain_head=head_is_plain(model))
+        loss = tree_loss(model, collate(rows), plain_head=plain)
     (loss / sum(batch.weights.sum() for batch in batches)).backward()
     assert found["gradients"].keys() == {name for name, _ in model.named_parameters()}
     for name, parameter in model.named_parameters():

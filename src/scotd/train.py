@@ -5,14 +5,15 @@
 The plan is made once, from a seed: which chains each optimizer step sees, over all epochs. A step holds `batch_chains`
 chains, so the batch counts chains and not rows; every chain is visited once an epoch. Steps are cut into as many
 micro-batches as processes x accumulation ask for, and the loss is divided by the step's global weight, so that one
-process and many compute the same update. Since the plan is fixed, resuming means skipping what was done.
+process and many compute the same update. Since the plan is fixed, resuming means skipping what was done. Of several
+processes the first measures on dev; a checkpoint is marked as whole when all have written their part.
 """
 
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Trained:
     losses: tuple[float, ...]
     dev: dict[int, float]
     best_step: int | None
-    model: Any
+    model: Any = field(compare=False, repr=False)
 
 
 def steps_in(branch_counts: Sequence[int], config: TrainingConfig) -> int:
