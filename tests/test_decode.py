@@ -7,8 +7,9 @@ import pytest
 import torch
 from conftest import END, KINDS, VOCABULARY, MakeModel
 
+from scotd.blocks import MIN_SHARED
 from scotd.choose import choose, restrict
-from scotd.decode import MIN_PREFIX, Decoder
+from scotd.decode import Decoder
 from scotd.errors import ModelError
 from scotd.levels import ATTENTION, OwnCache, Shared, level_attention
 from scotd.types import Finish, SamplingParams
@@ -49,11 +50,11 @@ def test_greedy_equals_generate_and_logprobs_equal_a_plain_pass(
 
 def test_the_prefix_changes_nothing(make_model: MakeModel, tokenizer: Any) -> None:
     model = make_model("llama")
-    prompts = some_prompts(MIN_PREFIX)
+    prompts = some_prompts(MIN_SHARED)
     params = SamplingParams(temperature=1.0, max_tokens=15)
     seeds = [[1, 2], [3], [4]]
     with_prefix = Decoder(model, tokenizer)
-    assert with_prefix.share(prompts) == MIN_PREFIX
+    assert with_prefix.share(prompts) == MIN_SHARED
     without = Decoder(model, tokenizer)
     texts = [[c.text for c in group] for group in with_prefix.complete(prompts, seeds, params)]
     assert texts == [[c.text for c in group] for group in without.complete(prompts, seeds, params)]

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from scotd.config import (
     PublishedConfig,
     PublishedResult,
     QuestionsConfig,
+    RayConfig,
     SamplingConfig,
     Section,
     StudentConfig,
@@ -85,6 +88,7 @@ SECTIONS: dict[str, type[Section]] = {
     "training.lora": LoraConfig,
     "evaluation": EvaluationConfig,
     "evaluation.decodings.NAME": DecodingConfig,
+    "ray": RayConfig,
     "published": PublishedConfig,
     "published.results": PublishedResult,
 }
@@ -232,6 +236,15 @@ def test_links_lead_somewhere() -> None:
         f"{path.name}: {target}" for path, target in links if not (path.parent / target.partition("#")[0]).exists()
     ]
     assert broken == []
+
+
+def test_the_tables_of_what_a_corpus_takes_are_what_the_script_prints() -> None:
+    done = subprocess.run([sys.executable, ROOT / "bench" / "cost.py"], capture_output=True, text=True, check=True)
+    printed = done.stdout.strip()
+    assert printed.count("\n") > 30 and "| measured |" in printed and "| assumed |" in printed
+    assert f"```bash\npython bench/cost.py\n```\n\n{printed}\n" in (ROOT / "docs" / "scale.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_make_targets_that_documents_name_exist() -> None:

@@ -1,6 +1,6 @@
 """Answering: one prediction a question, batches decided by the questions alone, votes, and what counts as wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from conftest import MakeModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scotd.blocks import Block, Written
 from scotd.evaluate import accuracy, answer, predict
 from scotd.types import (
     Choice,
@@ -54,12 +55,11 @@ class Recording:
         self.shared.append([list(tokens) for tokens in prompts])
         return 0
 
-    def complete(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], params: SamplingParams
-    ) -> list[list[Completion]]:
-        texts = ["".join(map(chr, tokens)) for tokens in prompts]
-        self.batches.append(tuple((text, tuple(group)) for text, group in zip(texts, seeds, strict=True)))
-        return [[says(" So the answer is (A).") for _ in group] for group in seeds]
+    def write(self, blocks: Iterable[tuple[Any, Block]]) -> Iterator[tuple[Any, Written]]:
+        for name, block in blocks:
+            texts = ["".join(map(chr, tokens)) for tokens in block.prompts]
+            self.batches.append(tuple(zip(texts, block.seeds, strict=True)))
+            yield name, [[says(" So the answer is (A).") for _ in group] for group in block.seeds]
 
 
 def run(

@@ -26,16 +26,20 @@ WITH_TORCH = {
     "scotd.embed",
     "scotd.experiment.evaluation",
     "scotd.experiment.measures",
+    "scotd.experiment.ranks",
     "scotd.experiment.students",
+    "scotd.fleet",
     "scotd.forward",
     "scotd.levels",
     "scotd.lora",
     "scotd.score",
+    "scotd.sharded",
     "scotd.student",
     "scotd.teachers.local",
     "scotd.token_store",
     "scotd.train",
     "scotd.tree",
+    "scotd.vllm_writer",
 }
 
 REFUSE = f"""

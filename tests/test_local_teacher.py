@@ -122,7 +122,7 @@ def test_the_few_shot_prompt_is_shared_from_batch_to_batch_and_changes_nothing(
     used = [prefix for _, _, prefix in watched.batches]
     assert used[:3] == [len(FEW_SHOT) + len("Q: what is ")] * 3  # one token a character
     assert all(40 <= prefix < len(FEW_SHOT) for prefix in used[3:])  # the sixth parts earlier
-    monkeypatch.setattr("scotd.decode.MIN_PREFIX", 10_000)
+    monkeypatch.setattr("scotd.blocks.MIN_SHARED", 10_000)
     watched.batches.clear()
     assert texts(list(teacher(folder).complete(iter(asks)))) == shared
     assert {prefix for _, _, prefix in watched.batches} == {0}

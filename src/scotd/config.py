@@ -200,6 +200,21 @@ class TeacherConfig(Section):
         return bare_address(value) if isinstance(value, str) else tuple(map(bare_address, value))
 
 
+class RayConfig(Section):
+    """Where `engine: ray` finds its workers, and what each of them gets.
+
+    Without `address` Ray is started on this machine for the time of the run. None stands for one worker for each GPU
+    of the cluster, or where it has none one for each machine with all of its cores. `writer` is what writes chains in
+    a worker: `auto` is vLLM where it is installed and this machine has a GPU, else scotd's own engine.
+    """
+
+    address: Annotated[str, Field(min_length=1)] | None = None
+    workers: Count | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    writer: Literal["auto", "scotd", "vllm"] = "auto"
+
+
 class LoraConfig(Section):
     """Low-rank adapters instead of full fine-tuning, merged into the weights in the end (dropout 0).
 
@@ -351,6 +366,8 @@ class Experiment(Section):
     seeds: tuple[Whole, ...] = ()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    engine: Literal["local", "ray"] = "local"
+    ray: RayConfig = RayConfig()
     published: PublishedConfig = PublishedConfig()
     scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
     scale: str | None = None

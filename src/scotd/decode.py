@@ -7,23 +7,24 @@ has ended leaves the batch at once.
 Shapes: B rows, n questions, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scotd.blocks import Block, Written, shared_beginning
 from scotd.choose import choose
 from scotd.forward import attention_of
 from scotd.levels import ATTENTION, OwnCache, Prefix, Questions, Shared, keys_and_values
-from scotd.tokens import Tokenizer, common_prefix
+from scotd.tokens import Tokenizer
 from scotd.tree import check_supported
 from scotd.types import Completion, Finish, SamplingParams
 
-MIN_PREFIX = 16  # a shorter shared beginning is not worth a level of its own
+T = TypeVar("T")
 
 
 @dataclass
@@ -50,16 +51,26 @@ class Decoder:
         self.device = next(model.parameters()).device
         self.prefix: Prefix | None = None
         ends = getattr(model.generation_config, "eos_token_id", None)
-        self.ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+        self.ends = end_tokens(tokenizer, ends)
 
     @torch.inference_mode()
     def share(self, prompts: Sequence[Sequence[int]]) -> int:
         """Compute what all these prompts begin with; every later batch must begin so too. Returns its length."""
-        length = common_prefix([list(prompt) for prompt in prompts]) if len(prompts) > 1 else 0
+        self.hold(shared_beginning(prompts))
+        return len(self.shared)
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        return () if self.prefix is None else self.prefix.tokens
+
+    @torch.inference_mode()
+    def hold(self, tokens: tuple[int, ...]) -> None:
+        """Compute a beginning of every prompt to come, unless it is held already."""
+        if tokens == self.shared:
+            return
         self.prefix = None
-        if length < MIN_PREFIX:
-            return 0
-        tokens = tuple(prompts[0][:length])
+        if not tokens:
+            return
         with self._attention():
             _, _, alone = self._prefill([list(tokens)], shared=0, slots=1)
         self.prefix = Prefix(
@@ -67,7 +78,11 @@ class Decoder:
             keys=tuple(held[0] for held in alone.keys),
             values=tuple(held[0] for held in alone.values),
         )
-        return length
+
+    def write(self, blocks: Iterable[tuple[T, Block]]) -> Iterator[tuple[T, Written]]:
+        """Satisfies `blocks.Writer`: one block after the other, each pulled when the one before it is done."""
+        for name, block in blocks:
+            yield name, self.complete(block.prompts, block.seeds, block.sampling)
 
     @torch.inference_mode()
     def complete(
@@ -80,8 +95,8 @@ class Decoder:
 
         At temperature 0 the seeds only count the chains. Each chain's randomness comes from its own seed.
         """
-        shared = 0 if self.prefix is None else len(self.prefix.tokens)
-        assert self.prefix is None or all(tuple(prompt[:shared]) == self.prefix.tokens for prompt in prompts)
+        shared = len(self.shared)
+        assert all(tuple(prompt[:shared]) == self.shared for prompt in prompts)
         own = [list(prompt[shared:]) for prompt in prompts]
         longest = shared + max(map(len, own)) + params.max_tokens
         check_supported(self.model, longest, "shorten the prompt's exemplars, or set max_tokens to bring both")
@@ -114,7 +129,9 @@ class Decoder:
                 chain.logprobs.append(logprob)
                 finish = self._finish(chain.tokens, params)
                 if finish is not None:
-                    done[chain.slot] = self._completion(chain, finish, params)
+                    done[chain.slot] = completion(
+                        self.tokenizer, chain.tokens, chain.logprobs, finish, stop=params.stop, ends=self.ends
+                    )
             kept = _close_ranks([chain.slot in done for chain in live])
             if not kept:
                 break
@@ -173,20 +190,6 @@ class Decoder:
                 return Finish.STOP
         return Finish.LENGTH if len(tokens) == params.max_tokens else None
 
-    def _completion(self, chain: _Live, finish: Finish, params: SamplingParams) -> Completion:
-        text = self.tokenizer.decode(chain.tokens, skip_special_tokens=True)
-        cuts = [text.find(stop) for stop in params.stop if stop in text]
-        text = text[: min(cuts)] if cuts else text
-        kept = len(chain.tokens) - (chain.tokens[-1] in self.ends)
-        while cuts and kept > 0 and len(self.tokenizer.decode(chain.tokens[: kept - 1])) >= len(text):
-            kept -= 1
-        return Completion(
-            text=text,
-            finish=finish,
-            n_tokens=len(chain.tokens),
-            mean_logprob=sum(chain.logprobs[:kept]) / kept if kept else None,
-        )
-
     def _cache(self, capacity: int) -> OwnCache:
         return OwnCache(self.model.config.num_hidden_layers, capacity)
 
@@ -200,6 +203,32 @@ class Decoder:
                 yield
         finally:
             self.model.train(training)
+
+
+def end_tokens(tokenizer: Tokenizer, named: int | list[int] | None) -> set[int]:
+    """The tokens that end a chain: the tokenizer's, and those that the model's generation settings name."""
+    return {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+
+
+def completion(
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    logprobs: Sequence[float],
+    finish: Finish,
+    *,
+    stop: Sequence[str],
+    ends: Collection[int],
+) -> Completion:
+    """A chain from the tokens that were drawn: its text up to the first stop string, and the mean log-probability of
+    the tokens kept. `logprobs` are at temperature 1 over the full vocabulary, one a token."""
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    cuts = [text.find(one) for one in stop if one in text]
+    text = text[: min(cuts)] if cuts else text
+    kept = len(tokens) - (tokens[-1] in ends)
+    while cuts and kept > 0 and len(tokenizer.decode(tokens[: kept - 1])) >= len(text):
+        kept -= 1
+    mean = sum(logprobs[:kept]) / kept if kept else None
+    return Completion(text=text, finish=finish, n_tokens=len(tokens), mean_logprob=mean)
 
 
 def _close_ranks(ended: Sequence[bool]) -> list[int]:

@@ -7,16 +7,13 @@ interrupted gives the same bits as one that was not, because every batch is comp
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scotd.answers import parse
+from scotd.blocks import Block, Writer
 from scotd.stats import Interval, wilson
 from scotd.tokens import encode_prompt
 from scotd.types import Completion, Decoding, Prediction, Prompt, Question, digest
 from scotd.vote import vote
-
-if TYPE_CHECKING:  # torch: whoever only samples through an API goes through this module without it
-    from scotd.decode import Decoder
 
 Store = Callable[[list[Prediction]], None]
 
@@ -43,7 +40,7 @@ class _Item:
 
 
 def answer(
-    decoder: "Decoder",
+    writer: Writer,
     questions: Sequence[Question],
     prompt: Callable[[Question], Prompt],
     decoding: Decoding,
@@ -58,15 +55,14 @@ def answer(
     A batch with a question that is not done is computed whole. Exactly one prediction is stored for each question.
     """
     items = [
-        _Item(question=question, tokens=encode_prompt(decoder.tokenizer, prompt(question))) for question in questions
+        _Item(question=question, tokens=encode_prompt(writer.tokenizer, prompt(question))) for question in questions
     ]
     todo = [batch for batch in _batches(items, max(1, batch_chains // decoding.votes)) if not _all_in(batch, done)]
     if not todo:
         return
-    decoder.share([item.tokens for item in items])
-    for batch in todo:
-        seeds = [[_seed(seed, item.question.key, vote) for vote in range(decoding.votes)] for item in batch]
-        completions = decoder.complete([item.tokens for item in batch], seeds, decoding.sampling)
+    writer.share([item.tokens for item in items])
+    blocks = ((batch, _block(batch, decoding, seed)) for batch in todo)
+    for batch, completions in writer.write(blocks):
         predictions = [
             predict(item.question, decoding, chains) for item, chains in zip(batch, completions, strict=True)
         ]
@@ -112,6 +108,14 @@ def _batches(items: Sequence[_Item], size: int) -> Iterator[list[_Item]]:
     ordered = sorted(items, key=lambda item: (len(item.tokens), item.question.key))
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
+
+
+def _block(batch: Sequence[_Item], decoding: Decoding, seed: int) -> Block:
+    return Block(
+        prompts=tuple(tuple(item.tokens) for item in batch),
+        seeds=tuple(tuple(_seed(seed, item.question.key, vote) for vote in range(decoding.votes)) for item in batch),
+        sampling=decoding.sampling,
+    )
 
 
 def _all_in(batch: Sequence[_Item], done: Collection[str]) -> bool:

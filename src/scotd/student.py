@@ -53,15 +53,20 @@ def load(
     Dropout is 0 because a shared prompt would draw it once for all its chains (a stated deviation: OPT and GPT-2 ship
     0.1). Raises ModelError where the files are no causal language model.
     """
-    files = converted(files, dtype=stored, write=partial(_dequantise, dtype=getattr(torch, stored)), progress=progress)
+    files = on_disk(files, stored, progress)
     tokenizer, model = _from_pretrained(files, dtype=dtype, attn_implementation="sdpa")
     dropouts = silence_dropout(model)
     return Loaded(model=model.to(device).eval(), tokenizer=tokenizer, dropouts=dropouts)
 
 
+def on_disk(files: ModelFiles, stored: Stored, progress: Tracker = silent) -> ModelFiles:
+    """The files in transformers' own format: themselves, or of a GGUF file the conversion, made where it is missing."""
+    return converted(files, dtype=stored, write=partial(_dequantise, dtype=getattr(torch, stored)), progress=progress)
+
+
 def outline(files: ModelFiles, *, progress: Tracker = silent) -> tuple[Any, Tokenizer]:
     """The model without its weights, for what its configuration says, and its tokenizer. Raises as `load` does."""
-    files = converted(files, dtype="float32", write=partial(_dequantise, dtype=torch.float32), progress=progress)
+    files = on_disk(files, "float32", progress)
     tokenizer = load_tokenizer(files)
     try:
         with torch.device("meta"):

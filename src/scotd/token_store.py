@@ -56,7 +56,7 @@ def tokenize(examples: Iterable[TrainingExample], tokenizer: Tokenizer, max_leng
 class TokenStore(Sequence[TokenExample]):
     """Examples that are read from a file as they are asked for. `branch_counts` is by example."""
 
-    def __init__(self, values: "np.memmap[tuple[int], np.dtype[np.int32]] | None", starts: "array[int]") -> None:
+    def __init__(self, values: "np.ndarray[tuple[int], np.dtype[np.int32]] | None", starts: "array[int]") -> None:
         self._values = values
         self._starts = starts
         self.branch_counts: array[int] = array("q")
@@ -77,6 +77,10 @@ class TokenStore(Sequence[TokenExample]):
             file.flush()
             values = np.memmap(file, dtype=np.int32, mode="r") if written else None  # holds the file open
         return cls(values, starts)
+
+    def __reduce__(self) -> tuple[type["TokenStore"], tuple[object, "array[int]"]]:
+        """To another process it goes whole, through memory: the file has no name."""
+        return TokenStore, (None if self._values is None else np.array(self._values), self._starts)
 
     def __len__(self) -> int:
         return len(self._starts)

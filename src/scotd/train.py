@@ -5,19 +5,20 @@
 The plan is made once, from a seed: which chains each optimizer step sees, over all epochs. A step holds `batch_chains`
 chains, so the batch counts chains and not rows; every chain is visited once an epoch. Steps are cut into as many
 micro-batches as processes x accumulation ask for, and the loss is divided by the step's global weight, so that one
-process and many compute the same update. Since the plan is fixed, resuming means skipping what was done.
+process and many compute the same update. Since the plan is fixed, resuming means skipping what was done. Of several
+processes the first measures on dev; a checkpoint is marked as whole when all have written their part.
 """
 
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import SaveStrategy
@@ -26,6 +27,7 @@ from scotd.config import TrainingConfig
 from scotd.device import release_memory
 from scotd.errors import DataError
 from scotd.forward import ATTENTION, attention_of, compiled_layers, head_is_plain, tree_loss
+from scotd.sharded import whole
 from scotd.student import Loaded
 from scotd.token_store import TokenExample
 from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack
@@ -52,13 +54,17 @@ MicroBatch = tuple[Piece, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came of a training: steps and chain visits done, the loss per token of each step, the dev metric by step."""
+    """What came of a training: steps and chain visits done, the loss per token of each step, the dev metric by step.
+
+    `model` is the trained model, whole in the first process: the one that was given, or of a sharded one a copy.
+    """
 
     steps: int
     chain_visits: int
     losses: tuple[float, ...]
     dev: dict[int, float]
     best_step: int | None
+    model: Any = field(compare=False, repr=False)
 
 
 def steps_in(branch_counts: Sequence[int], config: TrainingConfig) -> int:
@@ -181,7 +187,11 @@ class TreeTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The dev metric, greater is better; there is no other evaluation during training."""
         assert self.dev_metric is not None
-        metrics = {"eval_dev": self.dev_metric(self.accelerator.unwrap_model(self.model))}
+        model = whole(self.accelerator.unwrap_model(self.model))
+        found = [self.dev_metric(model) if self.args.process_index == 0 else 0.0]  # the others are told
+        if self.args.world_size > 1:
+            distributed.broadcast_object_list(found, src=0, device=torch.device("cpu"))
+        metrics = {"eval_dev": found[0]}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -200,6 +210,8 @@ class _Watch(TrainerCallback):
             release_memory()
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if args.world_size > 1:
+            distributed.barrier()  # what is marked as whole holds everybody's part
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir)
@@ -257,6 +269,8 @@ def train(
     with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else nullcontext():
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
+    if world > 1:
+        distributed.barrier()  # the first process deletes the checkpoints when all have read the best one
     history = trainer.state.log_history
     losses = [entry["loss"] for entry in history if "loss" in entry]
     return Trained(
@@ -265,6 +279,7 @@ def train(
         losses=tuple(losses),
         dev={int(entry["step"]): entry["eval_dev"] for entry in history if "eval_dev" in entry},
         best_step=trainer.state.best_global_step,
+        model=whole(model),
     )
 
 

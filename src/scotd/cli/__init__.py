@@ -19,6 +19,7 @@ import sys
 import click
 
 from scotd import __version__
+from scotd.cli.base import refuse_several
 from scotd.cli.checks import merge, verify
 from scotd.cli.corpus import servers, show, stats
 from scotd.cli.exchange import export_chains, import_chains
@@ -55,7 +56,8 @@ class _InOrder(click.Group):
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="scotd")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Symbolic Chain-of-Thought Distillation: ask a teacher for many chains of thought a question, train a small
     student on them, and measure what it gained.
 
@@ -65,6 +67,7 @@ def cli() -> None:
     scotd run exp.yaml                 sample, select, train, evaluate, report; resumes where it stopped
     scotd predict runs/exp/students/scotd "..."   ask the student
     """
+    refuse_several(context.invoked_subcommand)
 
 
 @click.group(cls=_InOrder, short_help="Look into a corpus of chains; take chains in or out.")

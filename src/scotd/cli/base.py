@@ -51,6 +51,21 @@ def refuse_placeholders(experiment: "Experiment") -> None:
             )
 
 
+def processes() -> tuple[int, int]:
+    """This process's rank and the number of processes, as torchrun and accelerate launch tell it; (0, 1) alone."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def refuse_several(command: str | None) -> None:
+    """Raise ConfigError where several processes were started for a command that knows only one."""
+    _, count = processes()
+    if count > 1 and command != "run":
+        raise ConfigError(
+            f"scotd {command}: started {count} times over by torchrun or accelerate launch, and only `scotd run` works "
+            "with several processes: start it without them."
+        )
+
+
 def needs_torch(command: Command) -> Command:
     """Turn a missing torch into the sentence that helps."""
 

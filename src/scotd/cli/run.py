@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from scotd.cli.base import (
     SET,
     load,
     needs_torch,
+    processes,
     quiet_libraries,
     refuse_placeholders,
     require_local,
@@ -53,7 +55,14 @@ def run(
     fresh: bool,
     until: str,
 ) -> None:
-    """Go through all stages of an EXPERIMENT file; each is skipped when done and resumes when interrupted."""
+    """Go through all stages of an EXPERIMENT file; each is skipped when done and resumes when interrupted.
+
+    Under torchrun or accelerate launch all processes train, and the first does everything else.
+    """
+    rank, count = processes()
+    if rank > 0:
+        _follow(dry_run)
+        return
     settings = load(experiment, overrides, limit, scale)
     from scotd.experiment import Plan, accuracy_line, describe
     from scotd.experiment import run as run_experiment
@@ -68,13 +77,14 @@ def run(
         require_local()  # told now, not after the chains were paid for
     quiet_libraries()
     go = partial(run_experiment, settings, until="evaluate" if until == "report" else until, fresh=fresh)
-    if sys.stderr.isatty():
-        from scotd.cli.board import Board
+    with _leading(count):
+        if sys.stderr.isatty():
+            from scotd.cli.board import Board
 
-        with Board(sys.stderr) as board:
-            outcome = go(say=board.say, show=board.show, progress=board.track)
-    else:
-        outcome = go(say=say, show=_lines())
+            with Board(sys.stderr) as board:
+                outcome = go(say=board.say, show=board.show, progress=board.track)
+        else:
+            outcome = go(say=say, show=_lines())
     if not (sys.stderr.isatty() and sys.stdout.isatty()):  # they stand on this terminal already
         for cell in outcome.cells:
             click.echo(accuracy_line(cell))
@@ -127,6 +137,26 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
     from scotd.report import write_report
 
     click.echo(f"Report: {write_report(*folders, out=out)}")
+
+
+def _follow(dry_run: bool) -> None:
+    """One of several processes, not the first: it trains when told to, and says nothing."""
+    if dry_run:
+        return
+    require_local()
+    quiet_libraries()
+    from scotd.experiment.ranks import follow
+
+    follow()
+
+
+def _leading(count: int) -> AbstractContextManager[None]:
+    if count == 1:
+        return nullcontext()
+    require_local()
+    from scotd.experiment.ranks import leading
+
+    return leading()
 
 
 def _lines() -> "Show":

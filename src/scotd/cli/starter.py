@@ -115,6 +115,13 @@ students: ## each trained and measured; names are yours
     # rationales: true ## false: its exemplars show answers alone (No CoT)
 # train_on: [] ## other tasks to train on, with `questions` as an unseen one
 # seeds: [] ## every trained student once with each, for instance [0, 1, 2]
+# engine: @engine ## what writes the chains of models that run here; ray: workers on one machine or many
+# ray: ## those workers
+  # address: @ray.address ## auto or HOST:PORT of a cluster; null starts Ray here
+  # workers: @ray.workers ## null is one a GPU, or without any one a machine
+  # cpus: @ray.cpus ## cores of a worker; null shares out the machine's
+  # gpus: @ray.gpus ## of a worker; null is 1 where there are any
+  # writer: @ray.writer ## in a worker: scotd, vllm, or auto, which takes vLLM where it is installed beside a GPU
 
 training:
   # epochs: @training.epochs ## an epoch visits every chain once

@@ -1,8 +1,13 @@
 """The stage that evaluates: every student answers every split in every way, or did so before."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
+from typing import Literal
 
+import torch
+
+from scotd.blocks import Writer
 from scotd.corpus import Corpus
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
@@ -12,6 +17,7 @@ from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
 from scotd.experiment.run import Cell
 from scotd.experiment.students import Student
+from scotd.fleet import Fleet, writer_of
 from scotd.models import ModelFiles
 from scotd.progress import Progress, Tracker, silent
 from scotd.student import load
@@ -48,44 +54,45 @@ def evaluate_stage(
 ) -> Iterator[Cell]:
     """Answer every split with a student; what is in the corpus already is not decoded again."""
     is_teacher = plan.experiment.students[student.name].target is Target.TEACHER
-    decoder: Decoder | None = None
-    for split, questions in plan.evaluated.items():
-        for decoding_name, decoding in plan.decodings(student.name, split).items():
-            stage = f"{student.name}, {split}, {decoding_name}"
-            key = _prediction_key(plan, student, decoding, questions)
-            with folder.stage("evaluate", stage, of=key) as record:
-                if is_teacher:
-                    done = _answers_of_teacher(plan, corpus, student.name, questions, decoding)
-                else:
-                    done = corpus.predictions(key, student.name, split, decoding.name)
-                wanted_keys = {question.key for question in questions}
-                done = [  # answers are derived anew: a better parser costs no decoding
-                    predict(plan.questions[prediction.question_key], decoding, prediction.chains)
-                    for prediction in done
-                    if prediction.question_key in wanted_keys
-                ]
-                if len(done) < len(questions):
-                    assert student.files is not None, student
-                    decoder = decoder or decoder_of(student.files, progress)
-                    with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
-                        done += _answer(
-                            plan,
-                            student.name,
-                            decoder=decoder,
-                            questions=questions,
-                            decoding=decoding,
-                            done={prediction.question_key for prediction in done},
-                            keep=partial(corpus.put_predictions, key, student.name, split),
-                            bar=bar,
-                        )
-                else:
-                    record.skipped = True
-                tokens = sum(chain.n_tokens or 0 for prediction in done for chain in prediction.chains)
-                record.tokens = None if record.skipped else tokens
-                found = accuracy(done, plan.questions, plan.experiment.evaluation.confidence)
-                record.counts = {"questions": len(done)} | ({} if found is None else {"correct": found.correct})
-            folder.predictions(f"{student.name}.{split}.{decoding_name}", done, plan.questions, decoding_name)
-            yield Cell(student=student.name, split=split, decoding=decoding_name, accuracy=found)
+    writer: Writer | None = None
+    with ExitStack() as open_until_all_answered:
+        for split, questions in plan.evaluated.items():
+            for decoding_name, decoding in plan.decodings(student.name, split).items():
+                stage = f"{student.name}, {split}, {decoding_name}"
+                key = _prediction_key(plan, student, decoding, questions)
+                with folder.stage("evaluate", stage, of=key) as record:
+                    if is_teacher:
+                        done = _answers_of_teacher(plan, corpus, student.name, questions, decoding)
+                    else:
+                        done = corpus.predictions(key, student.name, split, decoding.name)
+                    wanted_keys = {question.key for question in questions}
+                    done = [  # answers are derived anew: a better parser costs no decoding
+                        predict(plan.questions[prediction.question_key], decoding, prediction.chains)
+                        for prediction in done
+                        if prediction.question_key in wanted_keys
+                    ]
+                    if len(done) < len(questions):
+                        assert student.files is not None, student
+                        writer = writer or _writer(plan, student.files, open_until_all_answered, progress)
+                        with progress(f"{student.name} answers {split}, {decoding_name}", len(questions)) as bar:
+                            done += _answer(
+                                plan,
+                                student.name,
+                                writer=writer,
+                                questions=questions,
+                                decoding=decoding,
+                                done={prediction.question_key for prediction in done},
+                                keep=partial(corpus.put_predictions, key, student.name, split),
+                                bar=bar,
+                            )
+                    else:
+                        record.skipped = True
+                    tokens = sum(chain.n_tokens or 0 for prediction in done for chain in prediction.chains)
+                    record.tokens = None if record.skipped else tokens
+                    found = accuracy(done, plan.questions, plan.experiment.evaluation.confidence)
+                    record.counts = {"questions": len(done)} | ({} if found is None else {"correct": found.correct})
+                folder.predictions(f"{student.name}.{split}.{decoding_name}", done, plan.questions, decoding_name)
+                yield Cell(student=student.name, split=split, decoding=decoding_name, accuracy=found)
 
 
 def _answers_of_teacher(
@@ -118,7 +125,7 @@ def _answer(
     plan: Plan,
     student: str,
     *,
-    decoder: Decoder,
+    writer: Writer,
     questions: Sequence[Question],
     decoding: Decoding,
     done: set[str],
@@ -135,7 +142,7 @@ def _answer(
 
     bar.advance(len(done))
     answer(
-        decoder,
+        writer,
         questions,
         lambda question: plan.prompt_for(student, question),
         decoding,
@@ -145,6 +152,19 @@ def _answer(
         store=store,
     )
     return new
+
+
+def _writer(plan: Plan, files: ModelFiles, stack: ExitStack, progress: Tracker) -> Writer:
+    """What writes a student's answers, here or on Ray; a fleet is ended with the stack."""
+    experiment = plan.experiment
+    if experiment.engine == "ray":
+        return stack.enter_context(Fleet(files, experiment.ray, precision=_precision(), progress=progress))
+    return decoder_of(files, progress)
+
+
+def _precision() -> Literal["bfloat16", "float32"]:
+    """What the answers are computed in, on every machine: that of this one."""
+    return "bfloat16" if compute_dtype("auto", pick_device()) == torch.bfloat16 else "float32"
 
 
 def decoder_of(files: ModelFiles, progress: Tracker = silent) -> Decoder:
@@ -162,4 +182,6 @@ def _prediction_key(plan: Plan, student: Student, decoding: Decoding, questions:
     settings = plan.experiment.evaluation
     how = [decoding.sampling.to_json(), decoding.votes, settings.seed, settings.batch_chains]
     prompts = [plan.prompt_for(student.name, question).id for question in questions]
-    return digest([student.fingerprint, how, prompts, str(compute_dtype("auto", pick_device()))])
+    by_vllm = plan.experiment.engine == "ray" and writer_of(plan.experiment.ray) == "vllm"
+    written = ["vllm"] if by_vllm else []  # Ray alone changes nothing: the same blocks in the same company
+    return digest([student.fingerprint, how, prompts, str(compute_dtype("auto", pick_device())), *written])

@@ -1,5 +1,6 @@
 """The stages in their order, each skipped when done."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -128,9 +129,11 @@ def _cells(plan: Plan) -> dict[tuple[str, str, str], Cell]:
     }
 
 
-def build_teacher(experiment: Experiment, corpus: Corpus, *, say: Say, progress: Tracker) -> Teacher:
-    """The teacher that the file names, with what the corpus knows of its servers. Raises ModelError or TeacherError
-    where it cannot be had."""
+def build_teacher(
+    experiment: Experiment, corpus: Corpus, *, say: Say, progress: Tracker, leave: threading.Event | None = None
+) -> Teacher:
+    """The teacher that the file names, with what the corpus knows of its servers; it leaves what is under way when
+    `leave` is set. Raises ModelError or TeacherError where it cannot be had."""
     config = experiment.teacher
     if config.kind == "openai":
         from scotd.teachers.openai import OpenAITeacher
@@ -145,7 +148,14 @@ def build_teacher(experiment: Experiment, corpus: Corpus, *, say: Say, progress:
     files = resolve(config.model, progress=progress)
     from scotd.teachers.local import LocalTeacher
 
-    return LocalTeacher(config, files, progress)
+    if leave is None:
+        return LocalTeacher(config, files, progress)
+    return LocalTeacher(config, files, progress, ray=experiment.ray, left=leave.is_set)
+
+
+def _on_ray(experiment: Experiment) -> bool:
+    """Whether workers on Ray write the teacher's chains: only where it is a model that runs here."""
+    return experiment.engine == "ray" and experiment.teacher.kind == "local"
 
 
 def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, progress: Tracker) -> dict[str, Any]:
@@ -169,10 +179,22 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
                     record.tokens = report.completion_tokens
                     record.counts = _with_earlier(report, earlier)
 
-                teacher = build_teacher(experiment, corpus, say=say, progress=progress)
-                seed = experiment.sampling.seed
-                budget = _budget(experiment.teacher, corpus)
-                _tell(sample(corpus, teacher, wants, seed=seed, budget=budget, progress=progress, ended=ended), say)
+                leave = threading.Event() if _on_ray(experiment) else None
+                if leave is not None:
+                    from scotd.fleet import writer_of
+
+                    say(f"sample: workers on Ray write the chains, with {writer_of(experiment.ray)}")
+                report = sample(
+                    corpus,
+                    build_teacher(experiment, corpus, say=say, progress=progress, leave=leave),
+                    wants,
+                    seed=experiment.sampling.seed,
+                    budget=_budget(experiment.teacher, corpus),
+                    progress=progress,
+                    ended=ended,
+                    leave=leave,
+                )
+                _tell(report, say)
             else:
                 record.skipped = True
                 say(f"sample: all {sum(want.n for want in wants)} chains are in {plan.corpus_path}")

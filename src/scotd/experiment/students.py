@@ -20,6 +20,7 @@ from scotd.evaluate import accuracy, answer
 from scotd.experiment.card import model_card
 from scotd.experiment.examples import Examples
 from scotd.experiment.plan import Plan
+from scotd.experiment.ranks import Job, announce, processes
 from scotd.experiment.record import RunFolder
 from scotd.experiment.run import Say
 from scotd.models import ModelFiles, durable_name, resolve
@@ -174,6 +175,16 @@ def _train(
         )
     picks = _picks_on_dev(plan, settings)
     dev_metric = _dev_metric(plan, name, picks, loaded.tokenizer, dtype) if picks else None
+    announce(
+        Job(
+            base=base,
+            settings=settings,
+            examples=examples,
+            folder=checkpoints,
+            dtype=dtype,
+            picks_on_dev=dev_metric is not None,
+        )
+    )
     with progress(f"training {name}, steps", steps_in(examples.branch_counts, settings)) as bar:
         seen = 0
 
@@ -210,12 +221,13 @@ def _train(
         "dev": result.dev,
         "best_step": result.best_step,
         "dropouts_set_to_0": loaded.dropouts,
+        "processes": processes(),
         "compute": str(dtype).removeprefix("torch."),
         "training": settings.model_dump(mode="json"),
         **Asking.of(plan.experiment, name, plan.train).to_json(),
     }
     save(
-        loaded.model if merge is None else merge(),
+        result.model if merge is None else merge(),
         loaded.tokenizer,
         path,
         training=record,

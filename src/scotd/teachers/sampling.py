@@ -8,7 +8,8 @@
 What is safe under which end:
 - `kill -9`, power: what was committed stays (50 ms of answers may be lost); the requests under way are in the journal
   and shown by the next run as unaccounted.
-- Ctrl-C: nothing more is sent, the answers under way are waited for and stored. A second Ctrl-C stops at once.
+- Ctrl-C: nothing more is sent, the answers under way are waited for and stored. A second Ctrl-C stops at once. Of a
+  teacher that is told to leave them (`leave`), what is under way is not waited for: it cost time and no money.
 - An error of the teacher: what had arrived is stored, what was journaled and not sent is recorded as not sent.
 In each case the same call again asks for the missing chains only; with a greater `n` it is a top-up.
 """
@@ -31,8 +32,11 @@ from scotd.teachers.budget import Budget
 from scotd.types import Chain, Prompt, SamplingParams, chain_id, digest
 
 NOT_SENT = "not sent: the run ended before"
+LEFT = "left: the run was stopped"
 RECENT_SECONDS = 20.0  # over which the rate is told
 STDERR = 2
+WAITING = b"\nStopping: waiting for the answers under way. Ctrl-C again to leave them.\n"
+LEAVING = b"\nStopping: what came is kept, what is under way is left.\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +91,15 @@ def sample(
     budget: Budget | None = None,
     progress: Tracker = track,
     ended: Callable[[SampleReport], None] | None = None,
+    leave: threading.Event | None = None,
 ) -> SampleReport:
     """Ask the teacher for every chain of the wants that the corpus lacks, and store what comes.
 
     The questions are in the corpus already; prompts are added here. A question may be wanted once for each prompt and
     sampling. With a `budget` nothing is sent that could cross it. Raises TeacherError where the teacher is beyond use,
     KeyboardInterrupt after Ctrl-C; by then everything that came is committed, and `ended` was given the report of what
-    was done all the same.
+    was done all the same. `leave` is set at Ctrl-C, for a teacher that then leaves what is under way; nobody is billed
+    for it.
     """
     started = time.monotonic()
     wants = list(wants)
@@ -102,8 +108,9 @@ def sample(
     absent = lacking(corpus, teacher.name, wants)
     asked = sum(len(indices) for _, indices in absent)
     tally = _Tally()
-    journal = _Journal(corpus=corpus, teacher=teacher, lacking=absent, seed=seed, budget=budget)
-    with progress(f"sampling from {teacher.name}", asked) as bar, _stopped_by_ctrl_c(journal.stopping):
+    journal = _Journal(corpus=corpus, teacher=teacher, lacking=absent, seed=seed, budget=budget, leave=leave)
+    doing = WAITING if leave is None else LEAVING
+    with progress(f"sampling from {teacher.name}", asked) as bar, _stopped_by_ctrl_c(journal.stopping, doing):
         if unaccounted:
             chains = sum(len(intent.indices) for intent in unaccounted)
             bar.say(
@@ -165,9 +172,10 @@ class _Journal:
     lacking: Sequence[tuple[Want, tuple[int, ...]]]
     seed: int
     budget: Budget | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
+    leave: threading.Event | None = None
 
     def __post_init__(self) -> None:
+        self.stopping = threading.Event() if self.leave is None else self.leave
         self._begun: dict[Ask, int] = {}  # journaled, not handed out
         self._sent: dict[Ask, int] = {}  # handed out, no outcome
         self.handed_out = 0  # chains
@@ -195,10 +203,15 @@ class _Journal:
         return self._sent.pop(outcome.ask)
 
     def close(self) -> None:
-        """Record what was journaled and never sent. What was sent without an outcome stays open: it may be billed."""
+        """Record what was journaled and never sent. What was sent without an outcome stays open: it may be billed.
+        What a teacher was told to leave is recorded as left."""
         for request in self._begun.values():
             self.corpus.fail_request(request, NOT_SENT)
         self._begun = {}
+        if self.leave is not None and self.leave.is_set():
+            for request in self._sent.values():
+                self.corpus.fail_request(request, LEFT)
+            self._sent = {}
 
     def _plan(self) -> Iterator[Ask]:
         """Asks of at most `teacher.max_n` indices; read anew for each, as a cap may be learned on the way."""
@@ -307,7 +320,7 @@ class _Tally:
 
 
 @contextmanager
-def _stopped_by_ctrl_c(stopping: threading.Event) -> Iterator[None]:
+def _stopped_by_ctrl_c(stopping: threading.Event, doing: bytes) -> Iterator[None]:
     """Let the first Ctrl-C set `stopping`, the second raise KeyboardInterrupt. Left alone where it is not ours to do:
     outside the main thread, or where somebody else handles the signal."""
     ours = threading.current_thread() is threading.main_thread()
@@ -318,7 +331,7 @@ def _stopped_by_ctrl_c(stopping: threading.Event) -> Iterator[None]:
     def first(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.write(STDERR, b"\nStopping: waiting for the answers under way. Ctrl-C again to leave them.\n")
+        os.write(STDERR, doing)
 
     signal.signal(signal.SIGINT, first)
     try:
