@@ -8,6 +8,7 @@ init.py      init      (guess.py, starter.py)            preview.py   preview   
 run.py       run, sample, report                         predict.py   predict
 corpus.py    corpus stats, show                          exchange.py  corpus import, export
 practice.py  practice-teacher                            board.py     a run's cells on a terminal
+judge.py     judge new, serve, results, ask              browse.py    browse
 """
 
 import errno
@@ -20,6 +21,7 @@ from scotd import __version__
 from scotd.cli.corpus import show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.init import init
+from scotd.cli.judge import JUDGE
 from scotd.cli.practice import practice_teacher
 from scotd.cli.predict import predict
 from scotd.cli.preview import preview
@@ -67,8 +69,16 @@ def corpus() -> None:
     """Look into a corpus of chains, and take chains in or out."""
 
 
-for _command in (init, preview, run, sample, report, predict, corpus, practice_teacher):
+@click.group(cls=_InOrder, short_help="Let people compare chains blindly.")
+def judge() -> None:
+    """Let people compare the chains of two sources without knowing which is which: make a study, serve it, read what
+    came out."""
+
+
+for _command in (init, preview, run, sample, report, predict, corpus, judge, practice_teacher):
     cli.add_command(_command)
+for _command in JUDGE:
+    judge.add_command(_command)
 for _command in (stats, show, import_chains, export_chains):
     corpus.add_command(_command)
 

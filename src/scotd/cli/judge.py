@@ -1,0 +1,121 @@
+"""`scotd judge new`, `serve`, `results`, `ask`: blind comparison of chains by people, and beside them a model."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scotd.cli.base import say
+from scotd.cli.terminal import safe
+from scotd.errors import ConfigError, ScotdError
+
+if TYPE_CHECKING:
+    from scotd.judge.store import Study
+
+STUDY = click.argument("study", type=click.Path(path_type=Path))
+WEB = {"fastapi", "starlette", "uvicorn"}
+PORT = 8700
+
+
+def needs_web(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn a missing web library into the sentence that helps."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            if error.name not in WEB:
+                raise
+            raise ScotdError(
+                f"{error.name} is not installed, and serving pages needs it: pip install 'scotd[web]'."
+            ) from None
+
+    return wrapped
+
+
+@click.command("new", short_help="Make a study of two sources.")
+@STUDY
+@click.option("--a", "a", required=True, metavar="SOURCE", help="One side; see below.")
+@click.option("--b", "b", required=True, metavar="SOURCE", help="The other side.")
+@click.option("--split", default="test", show_default=True, help="Questions of this split.")
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    type=click.Choice(["random", "both-right"]),
+    help="Any questions, or those that both got right. Default: both samples.",
+)
+@click.option("--items", type=click.IntRange(min=1), help="So many items a sample, instead of a power calculation.")
+@click.option("--detect", type=float, default=0.65, show_default=True, help="True win rate that is to be found.")
+@click.option("--power", type=float, default=0.8, show_default=True, help="How surely it is to be found.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="Of the test and the intervals.")
+@click.option("--expected-ties", type=float, default=0.2, show_default=True, help="Share of items left undecided.")
+@click.option("--ties/--no-ties", default=True, show_default=True, help="Whether a rater may say 'neither'.")
+@click.option("--ask", help="The question to the raters, in your words.")
+@click.option("--rubric", multiple=True, metavar="TEXT", help="A further question about the two; may be repeated.")
+@click.option("--repeats", type=click.FloatRange(0, 0.5), default=0.0, help="Share of items shown twice to a rater.")
+@click.option("--hide-answers", is_flag=True, help="Show the rationales without their answer statements.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing and every order.")
+def new(
+    study: Path, a: str, b: str, split: str, samples: tuple[str, ...], ask: str | None, hide_answers: bool, **rest: Any
+) -> None:
+    """Make a STUDY file (say study.sqlite) in which people compare the chains of two SOURCES without knowing which is
+    which. A source is
+
+    \b
+    runs/mine:scotd                      a student's greedy answers in a run folder
+    runs/mine:scotd:vote                 its answers decoded otherwise
+    chains.sqlite                        the teacher's chains in a corpus
+    chains.sqlite:openai:gpt-4o          those of this teacher
+    'chains.sqlite@mine/scotd|correct'   those that a selection kept
+    """
+    from scotd.judge.new import Wanted, described, new_study
+    from scotd.judge.study import ASK, Sample
+
+    chosen = tuple(Sample(name.replace("-", " ")) for name in dict.fromkeys(samples)) or tuple(Sample)
+    wanted = Wanted(
+        a=a, b=b, split=split, samples=chosen, ask=ask or ASK, answers_shown=not hide_answers, **rest
+    )
+    with new_study(study, wanted) as made:
+        for line in described(made):
+            click.echo(safe(line))
+    click.echo(f"Study: {study}")
+
+
+@click.command(short_help="Serve a study to its raters.")
+@STUDY
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in, by token only.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--rater", "raters", multiple=True, metavar="NAME", help="Give this rater a link; may be repeated.")
+@needs_web
+def serve(study: Path, host: str, port: int, raters: tuple[str, ...]) -> None:
+    """Serve a STUDY until Ctrl-C: one page an item, for any number of raters at once. On this machine a rater enters a
+    name; where others reach it (--host), each comes by a link with a secret of their own. Plain HTTP: put a proxy with
+    TLS in front of it on a network that you do not trust."""
+    from scotd.judge.app import judging
+    from scotd.judge.store import Study
+    from scotd.web.serve import is_loopback
+    from scotd.web.serve import serve as listen
+
+    with Study.open(study) as opened:
+        for name in raters:
+            opened.enrol(name)
+        alone = is_loopback(host)
+        if not alone and not opened.raters():
+            raise ConfigError(f"--host {host}: other machines are let in by a rater's link only: name --rater NAME.")
+        listen(judging(opened, open_to_all=alone), host, port, lambda address: _links(opened, address, alone))
+
+
+def _links(study: "Study", address: str, alone: bool) -> None:
+    if alone:
+        click.echo(f"Judging: {address} (Ctrl-C ends it)")
+    else:
+        say(f"Listening at {address} (Ctrl-C ends it); a link belongs to one rater, in place of the address this host's name")
+    for rater in study.raters():
+        click.echo(safe(f"{rater.name}: {address}/r/{rater.token}"))
+
+
+JUDGE = (new, serve)
