@@ -118,4 +118,20 @@ def _links(study: "Study", address: str, alone: bool) -> None:
         click.echo(safe(f"{rater.name}: {address}/r/{rater.token}"))
 
 
-JUDGE = (new, serve)
+@click.command("results", short_help="Win rates, tests, agreement; HTML and JSON.")
+@STUDY
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for results.html and .json.")
+def results(study: Path, out: Path | None) -> None:
+    """Write results.html and results.json of a STUDY, as its votes stand now; into a folder beside it by default."""
+    from scotd.judge.page import verdict, write
+    from scotd.judge.results import results as computed
+    from scotd.judge.store import Study
+
+    with Study.open(study) as opened:
+        found = computed(opened)
+    for sentence in verdict(found):
+        click.echo(safe(sentence))
+    click.echo(f"Results: {write(found, out or study.with_name(f'{study.stem}-results'))}")
+
+
+JUDGE = (new, serve, results)

@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 
 from scotd.errors import ConfigError
-from scotd.stats import needed_surplus
+from scotd.stats import Interval, needed_surplus
 
 MOST = 20_000  # items beyond which nobody judges
 
@@ -62,6 +62,21 @@ def needed_items(win_rate: float, *, power: float, confidence: float, ties: floa
             f"a win rate of {win_rate:g} would need more than {MOST:,} items: give a larger difference to detect."
         )
     return items
+
+
+def exact_interval(successes: int, n: int, confidence: float) -> Interval:
+    """Clopper-Pearson interval of a proportion: it holds one half exactly where the exact test does not reject it.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934). Raises ValueError unless 0 <= successes <= n, n > 0.
+    """
+    from scipy.stats import beta
+
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"an interval needs 0 <= successes <= n and n > 0, found {successes} of {n}")
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
+    high = float(beta.isf(tail, successes + 1, n - successes)) if successes < n else 1.0
+    return Interval(low, high)
 
 
 def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float | None:

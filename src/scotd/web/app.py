@@ -10,6 +10,7 @@ from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -67,6 +68,10 @@ def application(title: str, hosts: Sequence[str] | None = LOOPBACK) -> FastAPI:
     def error(_: Request, problem: StarletteHTTPException) -> Response:
         text = pages.html("error.html.j2", title=title, detail=problem.detail)
         return Response(text, status_code=problem.status_code, media_type="text/html; charset=utf-8")
+
+    @app.exception_handler(RequestValidationError)
+    def unreadable(request: Request, _: RequestValidationError) -> Response:
+        return error(request, StarletteHTTPException(404, "There is no such page."))
 
     return app
 

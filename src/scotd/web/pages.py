@@ -11,15 +11,15 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from scotd.report.clean import clean
-from scotd.report.words import duration, p_number, percent
+from scotd.report.render import FILTERS
 
 
 class Pages:
-    """The templates of a package, over those of `web`."""
+    """The templates of a package, over those of `web` and the report."""
 
     def __init__(self, package: str, filters: dict[str, Callable[..., Any]] | None = None) -> None:
         self._environment = Environment(
-            loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("scotd.web", ".")]),
+            loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("scotd.web", "."), PackageLoader("scotd.report", ".")]),
             autoescape=True,
             finalize=clean,
             undefined=StrictUndefined,
@@ -27,10 +27,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "count": lambda value: "–" if value is None else f"{value:,}",
-            "duration": duration,
-            "percent": percent,
-            "p_number": p_number,
+            **FILTERS,
             **(filters or {}),
         }
 
