@@ -18,6 +18,7 @@ import sys
 import click
 
 from scotd import __version__
+from scotd.cli.browse import browse
 from scotd.cli.corpus import show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.init import init
@@ -75,7 +76,7 @@ def judge() -> None:
     came out."""
 
 
-for _command in (init, preview, run, sample, report, predict, corpus, judge, practice_teacher):
+for _command in (init, preview, run, sample, report, predict, corpus, browse, judge, practice_teacher):
     cli.add_command(_command)
 for _command in JUDGE:
     judge.add_command(_command)

@@ -1,39 +1,19 @@
 """`scotd judge new`, `serve`, `results`, `ask`: blind comparison of chains by people, and beside them a model."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scotd.cli.base import say
+from scotd.cli.base import needs_web, say
 from scotd.cli.terminal import safe
-from scotd.errors import ConfigError, ScotdError
+from scotd.errors import ConfigError
 
 if TYPE_CHECKING:
     from scotd.judge.store import Study
 
 STUDY = click.argument("study", type=click.Path(path_type=Path))
-WEB = {"fastapi", "starlette", "uvicorn"}
 PORT = 8700
-
-
-def needs_web(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a missing web library into the sentence that helps."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            if error.name not in WEB:
-                raise
-            raise ScotdError(
-                f"{error.name} is not installed, and serving pages needs it: pip install 'scotd[web]'."
-            ) from None
-
-    return wrapped
 
 
 @click.command("new", short_help="Make a study of two sources.")
@@ -70,7 +50,7 @@ def new(
     runs/mine:scotd:vote                 its answers decoded otherwise
     chains.sqlite                        the teacher's chains in a corpus
     chains.sqlite:openai:gpt-4o          those of this teacher
-    'chains.sqlite@mine/scotd|correct'   those that a selection kept
+    chains.sqlite@mine/scotd/correct     those that a selection kept
     """
     from scotd.judge.new import Wanted, described, new_study
     from scotd.judge.study import ASK, Sample

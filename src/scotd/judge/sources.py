@@ -4,7 +4,7 @@
     runs/mine:scotd:vote             decoded otherwise: the first of its chains that says what the vote said
     chains.sqlite                    the teacher's chains: the greedy one where there is one, else one drawn by a hash
     chains.sqlite:openai:gpt-4o      of this teacher
-    chains.sqlite@mine/scotd|correct what a selection kept, one drawn by a hash: two filters can be compared
+    chains.sqlite@mine/scotd/correct what a selection kept, one drawn by a hash: two filters can be compared
 
     pairs, left_out = pair(read("runs/mine:scotd", "test", 0), read("runs/mine:undistilled", "test", 0))
 """
@@ -119,11 +119,10 @@ def _of_corpus(
     questions = {question.key: question for question in corpus.questions(split=split)}
     chains: Iterable[Chain]
     if kind == "@":
-        run, _, name = rest.partition("/")
-        known = [one for one in _selections(corpus)]
-        if f"{run}/{name}" not in known:
+        known = {f"{run}/{name}": (run, name) for run, name in corpus.selections()}
+        if rest not in known:
             raise ConfigError(f"{named}: holds no selection '{rest}'.{did_you_mean(rest, known)}")
-        chains = (chain for chain in corpus.selected(run, name) if chain.question_key in questions)
+        chains = (chain for chain in corpus.selected(*known[rest]) if chain.question_key in questions)
     else:
         teachers = {count.teacher for count in corpus.stats().chains}
         if rest and rest not in teachers:
@@ -143,6 +142,3 @@ def _of_corpus(
             question=question, text=chain.text, right=None if question.gold is None else answer == question.gold
         )
 
-
-def _selections(corpus: Corpus) -> list[str]:
-    return [f"{run}/{name}" for run, name in corpus.selections()]
