@@ -1,10 +1,10 @@
 """The browser's pages. Read-only; every number leads to the rows behind it.
 
-    /                       what the corpus holds, what selections kept, how students answered
-    /chains?mark=wrong&...  chains by any filter
-    /question?key=...       one question with its chains by answer, students' answers, votes
-    /answers?cell=0&...     a student's answers, all of them or those that differ from another's
-    /report/0/              a run's report; its numbers lead to /answers
+/                       what the corpus holds, what selections kept, how students answered
+/chains?mark=wrong&...  chains by any filter
+/question?key=...       one question with its chains by answer, students' answers, votes
+/answers?cell=0&...     a student's answers, all of them or those that differ from another's
+/report/0/              a run's report; its numbers lead to /answers
 """
 
 from collections import Counter

@@ -44,7 +44,9 @@ def open_library(paths: Sequence[Path], study: Path | None = None, progress: Tra
         experiment, _ = RunFolder(folder).experiment()
         path = corpus_of(folder, experiment)
         if path is None and not corpora:
-            raise RunError(f"{folder}: its corpus {experiment.corpus} is not there. Name it too: browse {folder} CORPUS.")
+            raise RunError(
+                f"{folder}: its corpus {experiment.corpus} is not there. Name it too: browse {folder} CORPUS."
+            )
         if path is not None:
             corpora.setdefault(path.resolve(), path)
     if len(corpora) > 1:

@@ -9,8 +9,9 @@ looked for in the chains that pass the others, in order, until a page is full or
 at is said, and the next page goes on from there.
 """
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -71,7 +72,9 @@ class Query:
                 values[one.name] = kind(text)
             except ValueError:
                 raise DataError(f"{one.name.replace('_', ' ')}: '{text}' is no number.") from None
-        if values.get("after", 0) < 0 or any(value != value for value in values.values()):
+        if values.get("after", 0) < 0 or any(
+            isinstance(value, float) and math.isnan(value) for value in values.values()
+        ):
             raise DataError("a number is out of range.")
         return cls(**values)
 
@@ -105,11 +108,11 @@ class Found:
         return self.candidates if self.looked == self.candidates else None
 
 
-def search(columns: Columns, query: Query, *, clock: Any = time.monotonic) -> Found:
+def search(columns: Columns, query: Query, *, clock: Callable[[], float] = time.monotonic) -> Found:
     """Answer a query. Raises DataError for a task, teacher, selection, ... that the corpus does not know."""
     rows = _ordered(columns, np.flatnonzero(passing(columns, query)), query.order)
     if query.contains:
-        return _look(columns, rows, query.contains, query.after, clock() + SECONDS, clock)
+        return _look(columns, rows, query, clock)
     page = [int(row) for row in rows[query.after : query.after + PAGE]]
     end = query.after + len(page)
     return Found(
@@ -199,11 +202,10 @@ def _ordered(columns: Columns, rows: NDArray[np.int64], order: str) -> NDArray[n
     return rows[np.argsort(keys, kind="stable")]  # what is not known stands last
 
 
-def _look(
-    columns: Columns, rows: NDArray[np.int64], words: str, after: int, until: float, clock: Any
-) -> Found:
+def _look(columns: Columns, rows: NDArray[np.int64], query: Query, clock: Callable[[], float]) -> Found:
     """Read texts in order until a page is full or the time is over."""
-    wanted = words.casefold()
+    assert query.contains is not None
+    wanted, after, until = query.contains.casefold(), query.after, clock() + SECONDS
     found: list[int] = []
     texts: list[str] = []
     place = after

@@ -8,7 +8,7 @@ init.py      init      (guess.py, starter.py)            preview.py   preview   
 run.py       run, sample, report                         predict.py   predict
 corpus.py    corpus stats, show                          exchange.py  corpus import, export
 practice.py  practice-teacher                            board.py     a run's cells on a terminal
-judge.py     judge new, serve, results, ask              browse.py    browse
+judge.py     judge new, serve, ask, results              browse.py    browse
 """
 
 import errno

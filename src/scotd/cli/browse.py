@@ -26,7 +26,9 @@ def browse(paths: tuple[Path, ...], study: Path | None, port: int) -> None:
 
     missing = [path for path in paths if not path.exists()]
     if missing:
-        raise ConfigError(f"{missing[0]}: no such run folder or corpus. `scotd run` and `scotd corpus import` make them.")
+        raise ConfigError(
+            f"{missing[0]}: no such run folder or corpus. `scotd run` and `scotd corpus import` make them."
+        )
     library = open_library(paths, study, track)
     say(f"{len(library.columns):,} chains on {len(library.columns.questions):,} questions")
     try:

@@ -1,11 +1,11 @@
-"""`scotd judge new`, `serve`, `results`, `ask`: blind comparison of chains by people, and beside them a model."""
+"""`scotd judge new`, `serve`, `ask`, `results`: blind comparison of chains by people, and beside them a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from scotd.cli.base import needs_web, say
+from scotd.cli.base import EXPERIMENT, SET, load, needs_torch, needs_web, quiet_libraries, say
 from scotd.cli.terminal import safe
 from scotd.errors import ConfigError
 
@@ -56,9 +56,7 @@ def new(
     from scotd.judge.study import ASK, Sample
 
     chosen = tuple(Sample(name.replace("-", " ")) for name in dict.fromkeys(samples)) or tuple(Sample)
-    wanted = Wanted(
-        a=a, b=b, split=split, samples=chosen, ask=ask or ASK, answers_shown=not hide_answers, **rest
-    )
+    wanted = Wanted(a=a, b=b, split=split, samples=chosen, ask=ask or ASK, answers_shown=not hide_answers, **rest)
     with new_study(study, wanted) as made:
         for line in described(made):
             click.echo(safe(line))
@@ -93,7 +91,7 @@ def _links(study: "Study", address: str, alone: bool) -> None:
     if alone:
         click.echo(f"Judging: {address} (Ctrl-C ends it)")
     else:
-        say(f"Listening at {address} (Ctrl-C ends it); a link belongs to one rater, in place of the address this host's name")
+        say(f"Listening at {address} (Ctrl-C ends it). A link belongs to one rater; put this host's name in it:")
     for rater in study.raters():
         click.echo(safe(f"{rater.name}: {address}/r/{rater.token}"))
 
@@ -114,4 +112,32 @@ def results(study: Path, out: Path | None) -> None:
     click.echo(f"Results: {write(found, out or study.with_name(f'{study.stem}-results'))}")
 
 
-JUDGE = (new, serve, results)
+@click.command("ask", short_help="Ask a language model too, in both orders.")
+@STUDY
+@EXPERIMENT
+@SET
+@click.option("--max-tokens", type=click.IntRange(min=8), default=96, show_default=True, help="Of one answer.")
+@needs_torch
+def ask(study: Path, experiment: Path, overrides: tuple[str, ...], max_tokens: int) -> None:
+    """Ask a language model about every item of a STUDY, in both orders: the teacher of an EXPERIMENT file, or another
+    by --set teacher.model=... What it says is reported beside the people's votes, never among them. The same command
+    goes on where it was stopped."""
+    settings = load(experiment, overrides)
+    if settings.teacher.kind == "imported":
+        raise ConfigError("teacher.kind: imported chains cannot be asked anything: name a local or an openai teacher.")
+    from scotd.experiment.run import build_teacher
+    from scotd.judge.model import ask as ask_model
+    from scotd.judge.store import Study
+    from scotd.progress import track
+
+    quiet_libraries()
+    with Study.open(study) as opened:
+        teacher = build_teacher(settings, track)
+        came = ask_model(opened, teacher, chat=settings.prompt.chat, max_tokens=max_tokens, progress=track)
+    failed = "".join(f", failed: {kind} {count}" for kind, count in came.failed.items())
+    click.echo(safe(f"{teacher.name}: {came.received} answers, {came.there} were there{failed}"))
+    if came.failed:
+        say("The same command asks for the failed ones again.")
+
+
+JUDGE = (new, serve, ask, results)

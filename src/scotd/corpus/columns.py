@@ -151,9 +151,10 @@ def _read(path: Path, connection: sqlite3.Connection, progress: Tracker) -> Colu
     labels: dict[str, int] = {}
     reasons = {reason.value: place for place, reason in enumerate(NoAnswer)}
     parts: list[NDArray[Any]] = []
-    with progress("reading the corpus", total) as bar, closing(
-        connection.execute(_FACTS, (answers.version(),))
-    ) as stream:
+    with (
+        progress("reading the corpus", total) as bar,
+        closing(connection.execute(_FACTS, (answers.version(),))) as stream,
+    ):
         while batch := list(islice(stream, AT_ONCE)):
             parts.append(np.array(list(_numbers(batch, questions, places, labels, reasons)), np.float64))
             bar.advance(len(batch))
@@ -188,9 +189,10 @@ def _numbers(
     reasons: dict[str, int],
 ) -> Iterator[tuple[float, ...]]:
     """Each row as ten numbers; float64 holds all of them exactly."""
-    for number, asked, index, teacher, finish, tokens, logprob, characters, answer, reason, text in batch:
+    for number, asked, index, teacher, finish, tokens, logprob, characters, *read, text in batch:
         place = places[asked]
         question = questions[place]
+        answer, reason = read
         if text is not None:
             parsed = answers.parse(text, question, Finish(finish))
             answer, reason = parsed.answer, parsed.reason

@@ -12,7 +12,7 @@ rater's list alone: nothing in a page, an address or a header depends on where a
 from importlib.resources import files
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from scotd.errors import DataError
@@ -25,19 +25,22 @@ TITLE = "Judging chains"
 AFTER_POST = 303
 
 
+def _known(token: str, request: Request) -> Rater:
+    rater: Rater | None = request.app.state.study.rater(token)
+    if rater is None:
+        raise HTTPException(404, "No study is open under this address. Ask whoever sent you the link.")
+    return rater
+
+
+Known = Annotated[Rater, Depends(_known)]
+
+
 def judging(study: Study, *, open_to_all: bool) -> FastAPI:
     """The application; `open_to_all`: who reaches it may enter a name (loopback), else only tokens let in."""
     app = application(TITLE, LOOPBACK if open_to_all else None)
+    app.state.study = study
     pages = Pages("scotd.judge")
     script = files("scotd.judge").joinpath("judge.js").read_text(encoding="utf-8")
-
-    def known(token: str) -> Rater:
-        rater = study.rater(token)
-        if rater is None:
-            raise HTTPException(404, "No study is open under this address. Ask whoever sent you the link.")
-        return rater
-
-    Known = Annotated[Rater, Depends(known)]
 
     def start(rater: Rater) -> str:
         return f"/r/{rater.token}"
@@ -65,7 +68,9 @@ def judging(study: Study, *, open_to_all: bool) -> FastAPI:
         try:
             rater = study.enrol(form.get("name", ""))
         except DataError:
-            page = pages.html("enter.html.j2", title=TITLE, open_to_all=True, problem="Enter a name of 1 to 60 letters.")
+            page = pages.html(
+                "enter.html.j2", title=TITLE, open_to_all=True, problem="Enter a name of 1 to 60 letters."
+            )
             return HTMLResponse(page, status_code=422)
         return RedirectResponse(start(rater), AFTER_POST)
 

@@ -39,9 +39,7 @@ def new_study(path: Path, wanted: Wanted) -> Study:
     if path.exists():
         raise DataError(f"{path} exists. A study is never written over: name another file, or remove it yourself.")
     ties = wanted.expected_ties if wanted.ties else 0.0
-    needed = wanted.items or needed_items(
-        wanted.detect, power=wanted.power, confidence=wanted.confidence, ties=ties
-    )
+    needed = wanted.items or needed_items(wanted.detect, power=wanted.power, confidence=wanted.confidence, ties=ties)
     a, b = (read(named, wanted.split, wanted.seed) for named in (wanted.a, wanted.b))
     pairs, left_out = pair(a, b) if wanted.answers_shown else pair(a, b, rationale)
     drawn = draw(pairs, wanted.samples, needed, seed=wanted.seed)
@@ -106,5 +104,3 @@ def _again(study: Study) -> str:
 
 def _reasons(left_out: dict[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in left_out.items())
-
-

@@ -59,8 +59,10 @@ def html(results: Results) -> str:
 
 def source(named: str) -> str:
     """A source as a page names it: of a path the last part."""
-    return named.rpartition("/")[2] if "@" not in named else named.partition("@")[0].rpartition("/")[2] + "@" + (
-        named.partition("@")[2]
+    return (
+        named.rpartition("/")[2]
+        if "@" not in named
+        else named.partition("@")[0].rpartition("/")[2] + "@" + (named.partition("@")[2])
     )
 
 
@@ -130,5 +132,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return round(value, DECIMALS) if isinstance(value, float) else value
-
-

@@ -1,12 +1,12 @@
 """Where the two sides of a study come from: each source gives one text a question.
 
-    runs/mine:scotd                  a student's answers, greedy
-    runs/mine:scotd:vote             decoded otherwise: the first of its chains that says what the vote said
-    chains.sqlite                    the teacher's chains: the greedy one where there is one, else one drawn by a hash
-    chains.sqlite:openai:gpt-4o      of this teacher
-    chains.sqlite@mine/scotd/correct what a selection kept, one drawn by a hash: two filters can be compared
+runs/mine:scotd                  a student's answers, greedy
+runs/mine:scotd:vote             decoded otherwise: the first of its chains that says what the vote said
+chains.sqlite                    the teacher's chains: the greedy one where there is one, else one drawn by a hash
+chains.sqlite:openai:gpt-4o      of this teacher
+chains.sqlite@mine/scotd/correct what a selection kept, one drawn by a hash: two filters can be compared
 
-    pairs, left_out = pair(read("runs/mine:scotd", "test", 0), read("runs/mine:undistilled", "test", 0))
+pairs, left_out = pair(read("runs/mine:scotd", "test", 0), read("runs/mine:undistilled", "test", 0))
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ def read(named: str, split: str, seed: int) -> dict[str, Text]:
         found = dict(_of_student(load(path), named, *rest.partition(":")[::2], split=split))
     else:
         with Corpus.open(path, "ro") as corpus:
-            found = dict(_of_corpus(corpus, named, kind, rest, split, seed))
+            found = dict(_of_corpus(corpus, named, (kind, rest), split, seed))
     if not found:
         raise DataError(f"{named}: has nothing on a question of the split '{split}'; choose another with --split.")
     return found
@@ -113,9 +113,8 @@ def _voted(answer: Answer) -> str:
     return next((chain.text for chain in answer.chains if chain.answer == answer.answer), answer.chains[0].text)
 
 
-def _of_corpus(
-    corpus: Corpus, named: str, kind: str, rest: str, split: str, seed: int
-) -> Iterator[tuple[str, Text]]:
+def _of_corpus(corpus: Corpus, named: str, part: tuple[str, str], split: str, seed: int) -> Iterator[tuple[str, Text]]:
+    kind, rest = part
     questions = {question.key: question for question in corpus.questions(split=split)}
     chains: Iterable[Chain]
     if kind == "@":
@@ -138,7 +137,7 @@ def _of_corpus(
     for key, (_, chain) in best.items():
         question = questions[key]
         answer = parse(chain.text, question, chain.finish).answer
-        yield key, Text(
-            question=question, text=chain.text, right=None if question.gold is None else answer == question.gold
+        yield (
+            key,
+            Text(question=question, text=chain.text, right=None if question.gold is None else answer == question.gold),
         )
-

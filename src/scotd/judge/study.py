@@ -151,4 +151,6 @@ class ModelVote:
 
     @property
     def side(self) -> Side | None:
-        return None if self.pick is None else Presentation(item=self.item, repeat=False, first=self.first).side(self.pick)
+        return (
+            None if self.pick is None else Presentation(item=self.item, repeat=False, first=self.first).side(self.pick)
+        )

@@ -157,7 +157,9 @@ def _corpus(folder: RunFolder, experiment: Experiment) -> Iterator[Corpus | None
     path = corpus_of(folder.path, experiment)
     corpus = None
     if path is None:
-        folder.notes.append(f"The corpus {_configured(experiment)} is not yet there: questions and teacher's chains are not shown.")
+        folder.notes.append(
+            f"The corpus {_configured(experiment)} is not yet there: questions and teacher's chains are not shown."
+        )
     else:
         try:
             corpus = Corpus.open(path, mode="ro")

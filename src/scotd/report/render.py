@@ -98,4 +98,3 @@ def _environment() -> Environment:
     )
     environment.filters |= FILTERS
     return environment
-

@@ -19,7 +19,9 @@ class Pages:
 
     def __init__(self, package: str, filters: dict[str, Callable[..., Any]] | None = None) -> None:
         self._environment = Environment(
-            loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader("scotd.web", "."), PackageLoader("scotd.report", ".")]),
+            loader=ChoiceLoader(
+                [PackageLoader(package, "."), PackageLoader("scotd.web", "."), PackageLoader("scotd.report", ".")]
+            ),
             autoescape=True,
             finalize=clean,
             undefined=StrictUndefined,
