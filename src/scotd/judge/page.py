@@ -14,7 +14,7 @@ from markupsafe import Markup
 from scotd.errors import RunError
 from scotd.judge.results import Group, Results
 from scotd.judge.study import Settings
-from scotd.report.clean import cleaned
+from scotd.report.clean import cleaned, line
 from scotd.report.svg import INK, MUTED, RULE, WIDE, Plot, new_figure, plot, short, style
 from scotd.report.words import bounds, p_value, percent
 from scotd.stats import Interval
@@ -118,10 +118,10 @@ def win_plot(results: Results) -> Plot | None:
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_xlim(0, 100)
         text = f"% of the decided for {called['a']}" if width == WIDE else "% for a"
-        axes.set_xlabel(short(text, width) if width != WIDE else text, color=MUTED)
+        axes.set_xlabel(line(text), color=MUTED)
         return figure
 
-    return plot(draw, "wins", f"How often {called['a']} was preferred. The table below holds the same numbers.")
+    return plot(draw, "wins", f"How often {line(called['a'])} was preferred. The table below holds the same numbers.")
 
 
 def _plain(value: Any) -> Any:
