@@ -279,7 +279,7 @@ def test_neither_page_nor_network_tells_the_source_and_nothing_leaves_the_machin
 
     def answered(response: Any) -> None:
         told.append(str(response.all_headers()))
-        if not 300 <= response.status < 400:
+        if not 300 <= response.status < 400 and not response.url.endswith("/style.css"):  # the same for every study
             told.append(response.text())
 
     page.on("request", lambda request: asked.append(f"{request.url} {request.post_data or ''}"))
