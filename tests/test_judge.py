@@ -51,7 +51,7 @@ def test_ties_need_more_items_and_an_even_match_can_never_be_found() -> None:
     assert 1.8 * without < with_ties < 2.2 * without
     for bad in ({"win_rate": 0.5}, {"win_rate": 1.1}, {"power": 1.0}, {"ties": 1.0}, {"win_rate": 0.501}):
         with pytest.raises(ConfigError, match=r"0.5|1.1|between|items"):
-            needed_items(**{"win_rate": 0.6, "power": 0.8, "confidence": 0.95, "ties": 0.0, **bad})  # type: ignore[arg-type]
+            needed_items(**{"win_rate": 0.6, "power": 0.8, "confidence": 0.95, "ties": 0.0, **bad})
 
 
 def test_alpha_is_that_of_krippendorffs_own_example() -> None:
@@ -79,9 +79,7 @@ def test_the_interval_holds_one_half_exactly_where_the_test_does_not_reject() ->
         for wins in range(n + 1):
             low, high = exact_interval(wins, n, 0.95)
             assert (low <= 0.5 <= high) == (binomtest(wins, n, 0.5).pvalue >= 0.05), (wins, n)
-    assert exact_interval(8, 20, 0.95) == pytest.approx(
-        binomtest(8, 20).proportion_ci(0.95, method="exact"), abs=1e-12
-    )
+    assert exact_interval(8, 20, 0.95) == pytest.approx(binomtest(8, 20).proportion_ci(0.95, method="exact"), abs=1e-12)
 
 
 # ---- what is drawn --------------------------------------------------------------------------------------------------
@@ -301,13 +299,15 @@ def test_an_item_goes_to_the_side_with_more_votes() -> None:
 
 
 def three_raters(path: Path) -> Study:
-    """Two tasks of ten items. On the first seven of each all prefer a, on two b, on one nobody; cleo is contrary once."""
+    """Two tasks of ten items: all prefer a on seven of each, b on two, nobody on one; cleo is contrary once."""
     items = [
         item(n, pair(n, task="books" if n <= 10 else "maps"), tuple(Sample) if n % 2 else (Sample.RANDOM,))
         for n in range(1, 21)
     ]
     study = make_study(path, items=items, repeats=0.2, rubric=("Clearer?",))
-    sides: dict[int, Side | None] = {n: "a" if (n - 1) % 10 < 7 else "b" if (n - 1) % 10 < 9 else None for n in study.items}
+    sides: dict[int, Side | None] = {
+        n: "a" if (n - 1) % 10 < 7 else "b" if (n - 1) % 10 < 9 else None for n in study.items
+    }
     judge_all(study, "anna", sides)
     judge_all(study, "ben", sides)
     judge_all(study, "cleo", {**sides, 1: "b"})
@@ -334,10 +334,10 @@ def test_results_are_the_hand_count(tmp_path: Path) -> None:
 def test_a_difference_is_called_one_only_where_the_test_finds_it(tmp_path: Path) -> None:
     with make_study(tmp_path / "s.sqlite") as study:
         assert verdict(results(study)) == ("Nobody has judged yet.",)
-        judge_all(study, "anna", {n: "a" for n in range(1, 6)})
+        judge_all(study, "anna", dict.fromkeys(range(1, 6), "a"))
         (said,) = verdict(results(study))
         assert "5 were judged" in said and "no difference is shown, which does not show that they are equally" in said
-        judge_all(study, "ben", {n: "b" for n in range(6, 21)})
+        judge_all(study, "ben", dict.fromkeys(range(6, 21), "b"))
         (said,) = verdict(results(study))
         assert "people prefer mine:undistilled" in said
 
@@ -456,7 +456,7 @@ def test_the_commands_make_a_study_and_say_what_came_out(run: Path, tmp_path: Pa
     assert made.exit_code == 0, made.output
     assert "sample 'both right': 9 items" in made.output or "fewer than the 9 wanted" in made.output
     with Study.open(path) as study:
-        judge_all(study, "anna", {n: "a" for n in study.items})
+        judge_all(study, "anna", dict.fromkeys(study.items, "a"))
     shown = CliRunner().invoke(cli, ["judge", "results", str(path)])
     assert shown.exit_code == 0, shown.output
     assert (tmp_path / "study-results" / "results.html").is_file()

@@ -1,7 +1,7 @@
 """The pages on which raters judge, without a browser: what a page tells, what a click stores, who gets in."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,18 +34,20 @@ def start(client: TestClient, name: str = "anna") -> str:
     return client.post("/raters", data={"name": name}).headers["location"]
 
 
-def click(client: TestClient, here: str, place: int, pick: str, revision: int = 0, **more: str) -> str:
-    data = {"pick": pick, "revision": str(revision), **more}
+def click(
+    client: TestClient, here: str, place: int, pick: str, *, revision: int = 0, more: Mapping[str, str] | None = None
+) -> str:
+    data = {"pick": pick, "revision": str(revision), **(more or {})}
     return client.post(f"{here}/{place}", data=data).headers.get("location", "")
 
 
 def test_a_rater_goes_from_name_to_done(client: TestClient, study: Study) -> None:
     here = start(client)
     assert "0 of 6 judged" in client.get(here).text
-    address = re.search(rf'{here}/\d+', client.get(here).text)
+    address = re.search(rf"{here}/\d+", client.get(here).text)
     assert address is not None and address[0] == f"{here}/1"
     for place in range(1, 7):
-        onward = click(client, here, place, "first", seconds="0.0")
+        onward = click(client, here, place, "first", more={"seconds": "0.0"})
         assert onward == (f"{here}/{place + 1}" if place < 6 else here)
     assert "Done: thank you" in client.get(here).text
     (anna,) = study.raters()
@@ -78,7 +80,7 @@ def test_undo_takes_back_the_last_vote_once(client: TestClient, study: Study) ->
 def test_rubric_answers_are_stored_and_shown_again(client: TestClient, study: Study) -> None:
     here = start(client)
     assert "Which is more fluent?" in client.get(f"{here}/1").text
-    click(client, here, 1, "tie", **{"rubric-0": "second"})
+    click(client, here, 1, "tie", more={"rubric-0": "second"})
     assert study.votes()[0].rubric == (Pick.SECOND,)
     assert 'name="rubric-0" value="second" checked' in client.get(f"{here}/1").text
 

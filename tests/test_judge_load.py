@@ -1,7 +1,7 @@
 """Fifty raters at once, a server that is killed under them, and every vote that was acknowledged once in the file.
 
-    pytest -m slow tests/test_judge_load.py -s     # 10,000 votes, 5 kills; prints its figures
-    pytest -m "not slow" tests/test_judge_load.py  # 120 votes, 1 kill
+pytest -m slow tests/test_judge_load.py -s     # 10,000 votes, 5 kills; prints its figures
+pytest -m "not slow" tests/test_judge_load.py  # 120 votes, 1 kill
 """
 
 import random
@@ -137,8 +137,9 @@ def test_every_vote_of_many_raters_is_stored_once_though_the_server_is_killed(
         assert sum(map(len, stored.values())) == study.revisions() == raters * places
     assert server.kills == kills + 1 and sum(one.failures for one in crowd) > 0
     waits = sorted(second for one in crowd for second in one.seconds)
-    print(
-        f"\n{raters * places:,} votes by {raters} raters in {elapsed:.0f} s, {sum(one.clicks for one in crowd):,} clicks, "
-        f"{kills} kills, {sum(one.failures for one in crowd)} requests without an answer; a click took "
-        f"{1000 * waits[len(waits) // 2]:.0f} ms (median), {1000 * waits[int(0.99 * len(waits))]:.0f} ms (99 %)"
+    clicks, lost = (sum(getattr(one, name) for one in crowd) for name in ("clicks", "failures"))
+    sys.stdout.write(
+        f"\n{raters * places:,} votes by {raters} raters in {elapsed:.0f} s, {clicks:,} clicks, {kills} kills, "
+        f"{lost:,} requests without an answer; a click took {1000 * waits[len(waits) // 2]:.0f} ms (median), "
+        f"{1000 * waits[int(0.99 * len(waits))]:.0f} ms (99 %)\n"
     )

@@ -9,8 +9,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -120,8 +121,6 @@ def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
 
 def _page_name(cell: Cell) -> str:
     """A cell's page as the run's own report names it, which knows of no other run."""
-    from dataclasses import replace
-
     return page_of(replace(cell, run="")).rpartition("/")[2]
 
 
@@ -139,8 +138,6 @@ def _cell(library: Library, number: str) -> tuple[Cell, Mapping[str, Answer]]:
 
 
 def _key_link(key: str) -> str:
-    from urllib.parse import urlencode
-
     return f"/question?{urlencode({'key': key})}"
 
 
@@ -152,8 +149,8 @@ def _overview(library: Library) -> dict[str, Any]:
     table = []
     for task, split in splits:
         mask = passing(columns, Query(task=task, split=split))
-        counts = np.bincount(columns.mark[mask], minlength=4) if len(columns) else np.zeros(4, int)
-        table.append((Query(task=task, split=split), asked[task, split], int(mask.sum()), list(map(int, counts))))
+        marks = np.bincount(columns.mark[mask], minlength=len(MARK_WORDS)).tolist()
+        table.append((Query(task=task, split=split), asked[task, split], int(mask.sum()), marks))
     unparsed = [(reason.value, int((columns.reason == place).sum())) for place, reason in enumerate(NoAnswer)]
     selections = []
     for fates in columns.selections:

@@ -1,5 +1,6 @@
 """One question with everything that was written about it: chains by answer, students' answers, raters' votes."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,16 +110,15 @@ def chain_facts(columns: Columns, row: int) -> ChainFacts:
 def question_page(library: Library, key: str, *, all_chains: bool = False) -> QuestionPage | None:
     """The page of a question by its key; None where the corpus has no such question."""
     columns = library.columns
-    keys = [question.key for question in columns.questions]
-    place = int(np.searchsorted(np.array(keys), key)) if keys else 0
-    if place == len(keys) or keys[place] != key:
+    place = bisect_left(columns.questions, key, key=lambda one: one.key)
+    if place == len(columns.questions) or columns.questions[place].key != key:
         return None
     question = columns.questions[place]
     start, end = (int(np.searchsorted(columns.question, place, side=side)) for side in ("left", "right"))
     return QuestionPage(
         question=question,
-        previous=keys[place - 1] if place else None,
-        following=keys[place + 1] if place + 1 < len(keys) else None,
+        previous=columns.questions[place - 1].key if place else None,
+        following=columns.questions[place + 1].key if place + 1 < len(columns.questions) else None,
         groups=tuple(_groups(columns, question, range(start, end), None if all_chains else SHOWN)),
         answers=tuple(
             (run.part.name if len(library.runs) > 1 else "", answer)

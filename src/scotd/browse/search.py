@@ -185,10 +185,10 @@ def _chosen(columns: Columns, query: Query) -> NDArray[np.bool_]:
     assert query.selection is not None
     fates = selection_of(columns, query.selection)
     if query.fate is None:
-        return fates.row != NONE
+        return np.not_equal(fates.row, NONE)
     if query.fate == KEPT_WORD:
-        return fates.row == KEPT
-    return fates.row == 1 + fates.reasons.index(_known("fate", query.fate, fates.reasons))
+        return np.equal(fates.row, KEPT)
+    return np.equal(fates.row, 1 + fates.reasons.index(_known("fate", query.fate, fates.reasons)))
 
 
 def _ordered(columns: Columns, rows: NDArray[np.int64], order: str) -> NDArray[np.int64]:

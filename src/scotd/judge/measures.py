@@ -43,9 +43,9 @@ def needed_items(win_rate: float, *, power: float, confidence: float, ties: floa
     guess = 16 / ((1 - ties) * (win_rate - 0.5) ** 2)  # more than ten times what the normal approximation needs
     most = int(min(2 * MOST, guess + 200))
     decided = np.arange(most + 1)
-    least = binom.isf((1 - confidence) / 2, decided, 0.5) + 1
-    least += 2 * binom.sf(least - 1, decided, 0.5) >= 1 - confidence
-    found = binom.sf(least - 1, decided, win_rate)
+    least = np.asarray(binom.isf((1 - confidence) / 2, decided, 0.5)) + 1
+    least = least + (2 * binom.sf(least - 1, decided, 0.5) >= 1 - confidence)
+    found = np.asarray(binom.sf(least - 1, decided, win_rate))  # by the number of decided items
     low, high = 1, most
     if ties:  # the mean over how many items are decided; smooth enough for a bisection
         while low < high:
