@@ -112,6 +112,7 @@ def test_every_filter_keeps_what_it_says(columns: Columns) -> None:
     assert rows(teacher=TEACHER) == everything
     kept, wrong, over = (rows(selection="mine/scotd/correct", fate=fate) for fate in ("kept", "wrong", "over budget"))
     assert sorted(kept + wrong + over) == rows(selection="mine/scotd/correct") and len(kept + wrong + over) == 200
+    assert rows(fate="wrong") == wrong, "of any selection"
     several, one = rows(agreement="mixed"), rows(agreement="unanimous")
     assert sorted(several + one) == everything and several and one
     for row in several:
@@ -199,6 +200,7 @@ def test_a_page_of_a_million_chains_takes_less_than_a_second(columns: Columns) -
         ({"mark": "wronk"}, "Did you mean 'wrong'"),
         ({"split": "nowhere"}, "split 'nowhere' is not in this corpus"),
         ({"selection": "mine/scotd/corect"}, "Did you mean 'mine/scotd/correct'"),
+        ({"fate": "wronk"}, "Did you mean 'wrong'"),
         ({"least_characters": "few"}, "least characters: 'few' is no number"),
         ({"after": "-1"}, "out of range"),
         ({"least_likelihood": "nan"}, "out of range"),

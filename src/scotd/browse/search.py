@@ -37,9 +37,9 @@ KEPT_WORD = "kept"
 class Query:
     """What is looked for; None means anything. `after` is the place among the passing rows to go on from.
 
-    `fate` is "kept" or a reason for being dropped, of `selection` ("RUN/NAME"). `agreement`: questions whose chains
-    give several answers ("mixed") or not ("unanimous"). `likelihood` bounds are mean log-probabilities a token; a chain
-    without one passes none of them.
+    `fate` is "kept" or a reason for being dropped, of `selection` ("RUN/NAME"), or of any where none is named.
+    `agreement`: questions whose chains give several answers ("mixed") or not ("unanimous"). `likelihood` bounds are mean
+    log-probabilities a token; a chain without one passes none of them.
     """
 
     task: str | None = None
@@ -148,8 +148,11 @@ def passing(columns: Columns, query: Query) -> NDArray[np.bool_]:
         mask &= columns.reason == reasons.index(_known("reason", query.reason, reasons))
     if query.answer is not None:
         mask &= columns.answer == columns.labels.index(_known("answer", query.answer, columns.labels))
+    _known("fate", query.fate, {KEPT_WORD, *(reason for one in columns.selections for reason in one.reasons)})
     if query.selection is not None:
-        mask &= _chosen(columns, query)
+        mask &= _chosen(selection_of(columns, query.selection), query.fate)
+    elif query.fate is not None:
+        mask &= np.any([np.zeros(len(columns)), *(_chosen(one, query.fate) for one in columns.selections)], axis=0)
     if query.agreement is not None:
         several = mixed(columns)[columns.question]
         mask &= several if _known("agreement", query.agreement, AGREEMENT) == "mixed" else ~several
@@ -181,14 +184,15 @@ def selection_of(columns: Columns, named: str) -> Fates:
     return known[_known("selection", named, known)]
 
 
-def _chosen(columns: Columns, query: Query) -> NDArray[np.bool_]:
-    assert query.selection is not None
-    fates = selection_of(columns, query.selection)
-    if query.fate is None:
+def _chosen(fates: Fates, fate: str | None) -> NDArray[np.bool_]:
+    """Which rows met this fate in a selection, any fate where none is named."""
+    if fate is None:
         return np.not_equal(fates.row, NONE)
-    if query.fate == KEPT_WORD:
+    if fate == KEPT_WORD:
         return np.equal(fates.row, KEPT)
-    return np.equal(fates.row, 1 + fates.reasons.index(_known("fate", query.fate, fates.reasons)))
+    if fate not in fates.reasons:
+        return np.zeros(len(fates.row), np.bool_)
+    return np.equal(fates.row, 1 + fates.reasons.index(fate))
 
 
 def _ordered(columns: Columns, rows: NDArray[np.int64], order: str) -> NDArray[np.int64]:
