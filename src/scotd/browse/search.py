@@ -126,44 +126,43 @@ def search(columns: Columns, query: Query, *, clock: Callable[[], float] = time.
 
 def passing(columns: Columns, query: Query) -> NDArray[np.bool_]:
     """Which rows pass everything but the search for words, [chains]."""
-    mask = np.ones(len(columns), np.bool_)
-    if query.task is not None or query.split is not None:
-        tasks = {(question.task, question.split) for question in columns.questions}
-        _known("task", query.task, {task for task, _ in tasks})
-        _known("split", query.split, {split for _, split in tasks})
-        asked = np.array(
-            [
-                query.task in (None, question.task) and query.split in (None, question.split)
-                for question in columns.questions
-            ],
-            np.bool_,
-        )
-        mask &= asked[columns.question]
-    if query.teacher is not None:
-        mask &= columns.teacher == columns.teachers.index(_known("teacher", query.teacher, columns.teachers))
-    if query.mark is not None:
-        mask &= columns.mark == MARKS[_known("mark", query.mark, MARKS)]
-    if query.reason is not None:
-        reasons = [reason.value for reason in NoAnswer]
-        mask &= columns.reason == reasons.index(_known("reason", query.reason, reasons))
-    if query.answer is not None:
-        mask &= columns.answer == columns.labels.index(_known("answer", query.answer, columns.labels))
+    mask = _asked(columns, query)[columns.question]
+    reasons = [reason.value for reason in NoAnswer]
+    for what, value, known, column in (
+        ("teacher", query.teacher, columns.teachers, columns.teacher),
+        ("mark", query.mark, tuple(MARKS), columns.mark),
+        ("reason", query.reason, reasons, columns.reason),
+        ("answer", query.answer, columns.labels, columns.answer),
+    ):
+        if value is not None:
+            mask &= column == known.index(_known(what, value, known))
     _known("fate", query.fate, {KEPT_WORD, *(reason for one in columns.selections for reason in one.reasons)})
     if query.selection is not None:
         mask &= _chosen(selection_of(columns, query.selection), query.fate)
     elif query.fate is not None:
         mask &= np.any([np.zeros(len(columns)), *(_chosen(one, query.fate) for one in columns.selections)], axis=0)
-    if query.agreement is not None:
-        several = mixed(columns)[columns.question]
-        mask &= several if _known("agreement", query.agreement, AGREEMENT) == "mixed" else ~several
-    for low, high, column in (
+    for low, high, numbers in (
         (query.least_characters, query.most_characters, columns.characters),
         (query.least_likelihood, query.most_likelihood, columns.logprob),
     ):
         if low is not None:
-            mask &= column >= low
+            mask &= numbers >= low
         if high is not None:
-            mask &= column <= high
+            mask &= numbers <= high
+    return mask
+
+
+def _asked(columns: Columns, query: Query) -> NDArray[np.bool_]:
+    """Which questions pass, [questions]."""
+    mask = np.ones(len(columns.questions), np.bool_)
+    if query.task is not None or query.split is not None:
+        _known("task", query.task, {question.task for question in columns.questions})
+        _known("split", query.split, {question.split for question in columns.questions})
+        pairs = ((query.task in (None, one.task), query.split in (None, one.split)) for one in columns.questions)
+        mask &= np.fromiter((task and split for task, split in pairs), np.bool_, len(mask))
+    if query.agreement is not None:
+        several = mixed(columns)
+        mask &= several if _known("agreement", query.agreement, AGREEMENT) == AGREEMENT[0] else ~several
     return mask
 
 
