@@ -38,8 +38,8 @@ class Query:
     """What is looked for; None means anything. `after` is the place among the passing rows to go on from.
 
     `fate` is "kept" or a reason for being dropped, of `selection` ("RUN/NAME"), or of any where none is named.
-    `agreement`: questions whose chains give several answers ("mixed") or not ("unanimous"). `likelihood` bounds are mean
-    log-probabilities a token; a chain without one passes none of them.
+    `agreement`: questions whose chains give several answers ("mixed") or not ("unanimous"). `likelihood` bounds are
+    mean log-probabilities a token; a chain without one passes none of them.
     """
 
     task: str | None = None
