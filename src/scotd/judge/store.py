@@ -214,11 +214,11 @@ class Study:
 
     def votes(self, rater: Rater | None = None) -> list[Vote]:
         """The standing votes, of one rater or of all, by rater and place."""
-        where = "1" if rater is None else "v.rater = ?"
+        whose = "" if rater is None else "WHERE rater = ?"
         rows = self._read(
-            "SELECT v.rater, v.place, v.revision, v.item, v.repeat, v.first, v.pick, v.rubric, v.seconds FROM votes v"
-            " JOIN (SELECT rater, place, max(revision) AS revision FROM votes GROUP BY rater, place) USING"
-            f" (rater, place, revision) WHERE v.pick IS NOT NULL AND {where} ORDER BY v.rater, v.place",
+            "SELECT v.rater, v.place, v.revision, v.item, v.repeat, v.first, v.pick, v.rubric, v.seconds FROM"
+            f" (SELECT rater, place, max(revision) AS revision FROM votes {whose} GROUP BY rater, place)"
+            " JOIN votes v USING (rater, place, revision) WHERE v.pick IS NOT NULL ORDER BY v.rater, v.place",
             *(() if rater is None else (rater.id,)),
         )
         return [
