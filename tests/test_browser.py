@@ -124,6 +124,7 @@ def enter(page: Any, url: str, name: str) -> None:
     page.keyboard.type(name)  # the field has the focus
     page.keyboard.press("Enter")
     page.wait_for_selector("text=Welcome")
+    page.wait_for_load_state("load")  # keys work from here on
 
 
 def press(page: Any, key: str) -> None:
@@ -133,6 +134,7 @@ def press(page: Any, key: str) -> None:
 
 def accessible(page: Any) -> None:
     assert AXE.is_file(), f"{AXE} is missing: make test-browser fetches it"
+    page.wait_for_load_state("load")  # with its style sheet
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("rules => axe.run({runOnly: rules})", RULES)
     assert [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]] == []
@@ -242,15 +244,17 @@ def test_a_phone_shows_all_of_it_and_judges_by_touch(browser: Any, server: Serve
     page.goto(server.url)
     page.fill("#name", "Anna")
     page.tap("button")
+    page.wait_for_selector("text=Welcome")
     page.tap("text=Begin")
     for place in range(1, 4):
+        page.wait_for_url(f"**/{place}")  # loaded
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         for key in "102":
             box = page.locator(f"button[data-key='{key}']").bounding_box()
             assert box["width"] >= 44 and box["height"] >= 44
             assert box["y"] + box["height"] <= 640, "in reach of a thumb without scrolling"
         page.tap("button[data-key='2']")
-        page.wait_for_url(f"**/{place + 1}")
+    page.wait_for_url("**/4")
     assert len(votes(study)) == 3
 
 
