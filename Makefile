@@ -14,12 +14,13 @@ STAMP := $(VENV)/.installed
 UNFINISHED := $(VENV)/.installing
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow check bench
+.PHONY: help install quickstart test test-slow test-browser check bench
 
 help:
 	@echo "make quickstart   a real teacher's chains, three students trained on them, and a report on how they answer"
 	@echo "make test         the tests"
 	@echo "make test-slow    the tests that need minutes, or a real model's weights"
+	@echo "make test-browser the served pages in Chromium (installed with apt where it is missing), and axe's rules of access"
 	@echo "make check        format, lint, types, layering"
 	@echo "make bench        against TRL, generate and openvino-genai, as JSON lines, equality first; BENCH=train for one"
 	@echo "make install      only .venv, which every target makes where it is missing"
@@ -34,7 +35,18 @@ test: $(STAMP)
 	$(VENV)/bin/pytest -m "not slow" $(ARGS)
 
 test-slow: $(STAMP)
-	$(VENV)/bin/pytest -m slow $(ARGS)
+	$(VENV)/bin/pytest -m "slow and not browser" $(ARGS)
+
+# Playwright's client drives the system's Chromium, not one of its own; axe is for the tests alone.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
+
+test-browser: $(STAMP) $(AXE)
+	@[ -n "$(CHROMIUM)" ] || apt-get install -y chromium
+	CHROMIUM="$(or $(CHROMIUM),/usr/bin/chromium)" AXE=$(AXE) $(VENV)/bin/pytest -m browser $(ARGS)
+
+$(AXE): $(STAMP)
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.14.1
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .

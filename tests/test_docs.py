@@ -163,9 +163,9 @@ def commands() -> list[list[str]]:
 def test_the_documents_show_every_command() -> None:
     shown = {tuple(word for word in arguments[:2] if word.replace("-", "").isalpha()) for arguments in commands()}
     assert {words[0] for words in shown} == set(cli.commands)
-    for name in ("corpus", "student"):
-        group = cli.commands[name]
-        assert isinstance(group, click.Group)
+    groups = {name: command for name, command in cli.commands.items() if isinstance(command, click.Group)}
+    assert groups.keys() == {"corpus", "judge", "student"}
+    for name, group in groups.items():
         assert {words[1] for words in shown if words[0] == name} == set(group.commands)
 
 

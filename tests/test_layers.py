@@ -17,7 +17,7 @@ LOCAL = (
     "sentence_transformers",
     "peft",
 )  # the extra `local`
-HEAVY = (*LOCAL, "numpy", "scipy", "pyarrow", "matplotlib", "pydantic", "httpx", "jinja2")
+HEAVY = (*LOCAL, "numpy", "scipy", "pyarrow", "matplotlib", "pydantic", "httpx", "jinja2", "fastapi", "uvicorn")
 # The only modules that need the extra (docs/design.md, "Layers").
 WITH_TORCH = {
     "scotd.choose",

@@ -9,6 +9,7 @@ run.py       run, sample, report                         predict.py   predict
 corpus.py    corpus stats, show, servers                 exchange.py  corpus import, export
 checks.py    corpus merge, verify                        publish.py   corpus push, student push
 harness.py   student export-task                         board.py     a run's cells on a terminal
+judge.py     judge new, serve, ask, results              browse.py    browse
 practice.py  practice-teacher
 """
 
@@ -20,11 +21,13 @@ import click
 
 from scotd import __version__
 from scotd.cli.base import refuse_several
+from scotd.cli.browse import browse
 from scotd.cli.checks import merge, verify
 from scotd.cli.corpus import servers, show, stats
 from scotd.cli.exchange import export_chains, import_chains
 from scotd.cli.harness import export_task
 from scotd.cli.init import init
+from scotd.cli.judge import JUDGE
 from scotd.cli.practice import practice_teacher
 from scotd.cli.predict import predict
 from scotd.cli.preview import preview
@@ -80,8 +83,16 @@ def student() -> None:
     """Publish a trained student, and let others check its accuracy."""
 
 
-for _command in (init, preview, run, sample, report, predict, corpus, student, practice_teacher):
+@click.group(cls=_InOrder, short_help="Let people compare chains blindly.")
+def judge() -> None:
+    """Let people compare the chains of two sources without knowing which is which: make a study, serve it, read what
+    came out."""
+
+
+for _command in (init, preview, run, sample, report, predict, corpus, browse, judge, student, practice_teacher):
     cli.add_command(_command)
+for _command in JUDGE:
+    judge.add_command(_command)
 for _command in (stats, show, servers, import_chains, export_chains, merge, verify, push_corpus):
     corpus.add_command(_command)
 for _command in (push_student, export_task):

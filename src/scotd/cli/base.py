@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # pydantic and YAML: commands import them when they run
 Command = Callable[..., Any]
 
 LOCAL = {"torch", "transformers", "tokenizers", "accelerate", "safetensors", "gguf"}
+WEB = {"fastapi", "starlette", "uvicorn"}
 PLACEHOLDER = "REPLACE ME"  # in the exemplars that `scotd init` writes
 
 EXPERIMENT = click.argument("experiment", type=click.Path(path_type=Path))
@@ -77,6 +78,23 @@ def needs_torch(command: Command) -> Command:
             if error.name not in LOCAL:
                 raise
             raise _missing(error.name) from None
+
+    return wrapped
+
+
+def needs_web(command: Command) -> Command:
+    """Turn a missing web library into the sentence that helps."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            if error.name not in WEB:
+                raise
+            raise ScotdError(
+                f"{error.name} is not installed, and serving pages needs it: pip install 'scotd[web]'."
+            ) from None
 
     return wrapped
 

@@ -12,6 +12,8 @@ from scotd.types import Completion, Decoding, Fate, Finish, NoAnswer, Prediction
 
 Read = Callable[[str, Sequence[object]], list[Any]]
 
+_UNFINISHED = " (unfinished)"
+
 
 def insert_scores(tables: Tables, kind: str, values: Mapping[str, float]) -> None:
     sql = "INSERT OR REPLACE INTO scores (kind, value, chain) SELECT ?, ?, id FROM chains WHERE digest = ?"
@@ -63,8 +65,13 @@ def read_selection(read: Read, run: str, name: str) -> Selection | None:
     return Selection(kept=kept, questions=questions, dropped=dict(read(f"{dropped} ORDER BY dropped", found[0])))
 
 
+def read_selections(read: Read) -> list[tuple[str, str]]:
+    found = read("SELECT run, name FROM selections ORDER BY run, name", ())
+    return [(run, name) for run, name in found if not run.endswith(_UNFINISHED)]
+
+
 def _unfinished(run: str) -> str:
-    return f"{run} (unfinished)"
+    return f"{run}{_UNFINISHED}"
 
 
 def prediction_rows(

@@ -355,6 +355,10 @@ class Corpus:
         """Return the counts of a run's selection, or None where there is no such one."""
         return results.read_selection(self._read, run, name)
 
+    def selections(self) -> list[tuple[str, str]]:
+        """Return run and name of every selection, in their order."""
+        return results.read_selections(self._read)
+
     def fates(self, run: str, name: str) -> Iterator[Fate]:
         """Stream what a run's selection made of each chain, in its order; nothing where there is no such selection."""
         self._sync()

@@ -141,14 +141,25 @@ def _decoding_name(decoding: DecodingConfig) -> str:
     return "greedy" if decoding.temperature == 0 else f"self-consistency-{decoding.votes}"
 
 
+def corpus_of(folder: Path, experiment: Experiment) -> Path | None:
+    """The run's corpus, where it is there: as configured, or in the run folder, which may have been moved."""
+    configured = _configured(experiment)
+    return next((path for path in (configured, folder / configured.name) if path.is_file()), None)
+
+
+def _configured(experiment: Experiment) -> Path:
+    return experiment.corpus or Path("corpus.sqlite")
+
+
 @contextmanager
 def _corpus(folder: RunFolder, experiment: Experiment) -> Iterator[Corpus | None]:
     """Open the run's corpus for reading; None, with a note, where it cannot be. A moved run folder takes its own."""
-    configured = experiment.corpus or Path("corpus.sqlite")
-    path = next((path for path in (configured, folder.path / configured.name) if path.is_file()), None)
+    path = corpus_of(folder.path, experiment)
     corpus = None
     if path is None:
-        folder.notes.append(f"The corpus {configured} is not yet there: questions and teacher's chains are not shown.")
+        folder.notes.append(
+            f"The corpus {_configured(experiment)} is not yet there: questions and teacher's chains are not shown."
+        )
     else:
         try:
             corpus = Corpus.open(path, mode="ro")

@@ -5,7 +5,9 @@ applies to every value too, makes control characters, escape codes and direction
 script and forbids them (Content-Security-Policy), and loads nothing.
 """
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,6 +64,28 @@ def answers_html(page: AnswerPage) -> str:
     return _environment().get_template("answers.html.j2").render(page=page)
 
 
+def _count(value: int | None) -> str:
+    return words.DASH if value is None else f"{value:,}"
+
+
+# What templates spell numbers and marks with; pages that are served use them too.
+FILTERS: dict[str, Callable[..., Any]] = {
+    "percent": words.percent,
+    "bounds": words.bounds,
+    "count": _count,
+    "duration": words.duration,
+    "p_number": words.p_number,
+    "points": words.points,
+    "spelt": words.spelt,
+    "row_name": words.row_name,
+    "arm_name": words.arm_name,
+    "page_of": page_of,
+    "sign": SIGNS.__getitem__,
+    "css": CLASSES.__getitem__,
+    "target": words.TARGET_NAMES.__getitem__,
+}
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -72,23 +96,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": words.percent,
-        "bounds": words.bounds,
-        "count": _count,
-        "duration": words.duration,
-        "p_number": words.p_number,
-        "points": words.points,
-        "spelt": words.spelt,
-        "row_name": words.row_name,
-        "arm_name": words.arm_name,
-        "page_of": page_of,
-        "sign": SIGNS.__getitem__,
-        "css": CLASSES.__getitem__,
-        "target": words.TARGET_NAMES.__getitem__,
-    }
+    environment.filters |= FILTERS
     return environment
-
-
-def _count(value: int | None) -> str:
-    return words.DASH if value is None else f"{value:,}"
