@@ -132,7 +132,7 @@ def ask(study: Path, experiment: Path, overrides: tuple[str, ...], max_tokens: i
 
     quiet_libraries()
     with Study.open(study) as opened:
-        teacher = build_teacher(settings, track)
+        teacher = build_teacher(settings, None, say=say, progress=track)
         came = ask_model(opened, teacher, chat=settings.prompt.chat, max_tokens=max_tokens, progress=track)
     failed = "".join(f", failed: {kind} {count}" for kind, count in came.failed.items())
     click.echo(safe(f"{teacher.name}: {came.received} answers, {came.there} were there{failed}"))

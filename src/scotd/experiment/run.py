@@ -130,14 +130,21 @@ def _cells(plan: Plan) -> dict[tuple[str, str, str], Cell]:
 
 
 def build_teacher(
-    experiment: Experiment, corpus: Corpus, *, say: Say, progress: Tracker, leave: threading.Event | None = None
+    experiment: Experiment,
+    corpus: Corpus | None,
+    *,
+    say: Say,
+    progress: Tracker,
+    leave: threading.Event | None = None,
 ) -> Teacher:
-    """The teacher that the file names, with what the corpus knows of its servers; it leaves what is under way when
+    """The teacher that the file names, with what a corpus knows of its servers; it leaves what is under way when
     `leave` is set. Raises ModelError or TeacherError where it cannot be had."""
     config = experiment.teacher
     if config.kind == "openai":
         from scotd.teachers.openai import OpenAITeacher
 
+        if corpus is None:
+            return OpenAITeacher(config)
         teacher = OpenAITeacher(config, known=[one.cap for one in corpus.caps()])
         for cap in teacher.remembered:
             say(
