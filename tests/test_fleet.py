@@ -94,6 +94,7 @@ def test_a_killed_worker_costs_its_block_and_the_chains_are_those_of_one_process
                 sent.append(block)
                 yield block
 
+        fleet.ray.wait(list(fleet._busy), num_returns=len(fleet._busy), timeout=60)  # both have their model
         for number, written in enumerate(write(fleet, watched())):
             if number == 2:
                 assert all(task.block is not None for _, task in fleet._busy.values()), "all are in the middle of one"
