@@ -276,8 +276,10 @@ def test_other_versions_are_refused(places: tuple[Path, Path, Path]) -> None:
     connect_writer(b, MIGRATIONS[:-1]).close()
     with pytest.raises(CorpusError, match="Install a newer scotd"):
         merged(out, a)
-    with pytest.raises(CorpusError, match="Open it once with a command that writes"):
+    with pytest.raises(CorpusError, match=rf"Open it once with a command that writes.*servers {b} --forget"):
         merged(out, b)
+    assert CliRunner().invoke(cli, ["corpus", "servers", str(b), "--forget"]).exit_code == 0
+    merged(out, b)
 
 
 DAMAGE = {
@@ -322,6 +324,13 @@ def test_the_command(places: tuple[Path, Path, Path]) -> None:
     assert done.exit_code == 0, done.output
     assert f"{a}: 4 chains (4 new, 0 were there), 2 new questions, 2 new requests" in done.output
     assert "  2 chains have another text here, which stands; theirs are set aside" in done.output
+
+
+def test_an_empty_corpus_merged_is_an_empty_corpus(places: tuple[Path, Path, Path]) -> None:
+    out, a, _ = places
+    Corpus.open(a).close()
+    done = CliRunner().invoke(cli, ["corpus", "merge", str(out), str(a)])
+    assert done.exit_code == 0 and out.is_file(), done.output
 
 
 @pytest.mark.parametrize("wrong", ["nothing", "itself", "parquet"])
