@@ -249,13 +249,11 @@ def _take_requests(tables: Tables, batch: Batch, brought: Batch) -> tuple[Reques
 
 def _take_chains(tables: Tables, batch: Batch) -> ChainsAdded:
     numbers = _ours(tables, [row[-1] for row in batch])
-    added = rows.insert_chains(
-        tables,
-        [
-            rows.ChainRow(digest, key, prompt, teacher, (sampling, body), *own, numbers.get(request))
-            for _, digest, key, prompt, teacher, sampling, body, *own, request in batch
-        ],
-    )
+    given = []
+    for _, digest, key, prompt, teacher, sampling, body, index, text, finish, n_tokens, mean_logprob, request in batch:
+        named = (digest, key, prompt, teacher, (sampling, body), index)
+        given.append(rows.ChainRow(*named, text, finish, n_tokens, mean_logprob, numbers.get(request)))
+    added = rows.insert_chains(tables, given)
     tables.known.clear()  # flat memory: question keys and prompts of a batch, not of a corpus
     return added
 
