@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scotd.cli import cli
 from scotd.corpus import (
     Corpus,
     ImportColumns,
@@ -173,6 +175,18 @@ def test_an_import_keeps_the_corpus_own_labels_and_refuses_other_words(corpus: C
         assert list(third.chains()) == []
 
 
+def test_a_file_that_was_damaged_on_the_way_is_one_sentence(corpus: Corpus, tmp_path: Path) -> None:
+    path = tmp_path / "c.parquet"
+    export_parquet(filled(corpus), path)
+    whole = path.read_bytes()
+    for at, spoilt in (("the middle", whole[:60] + b"\xff" * 200 + whole[260:]), ("the end", whole[: len(whole) // 2])):
+        path.write_bytes(spoilt)
+        done = CliRunner().invoke(cli, ["corpus", "import", str(tmp_path / "other.sqlite"), str(path)])
+        assert isinstance(done.exception, DataError), (at, done.exception)
+        assert "c.parquet: cannot be read as Parquet" in str(done.exception) and "\n" not in str(done.exception), at
+        assert not (tmp_path / "other.sqlite").exists()
+
+
 def test_files_that_are_none_of_ours_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         import_parquet(corpus, tmp_path / "none.parquet")
@@ -181,6 +195,8 @@ def test_files_that_are_none_of_ours_are_refused(corpus: Corpus, tmp_path: Path)
         import_parquet(corpus, tmp_path / "text.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "foreign.parquet")
     assert not is_exported(tmp_path / "foreign.parquet")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        is_exported(tmp_path / "text.parquet")
     with pytest.raises(DataError, match="column mapping"):
         import_parquet(corpus, tmp_path / "foreign.parquet")
     newer = pa.table({"a": [1]}).replace_schema_metadata({"scotd": json.dumps({"format": 99})})

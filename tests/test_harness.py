@@ -11,8 +11,8 @@ from tiny_experiment import write, write_student
 from scotd.answers import version
 from scotd.cli import cli
 from scotd.errors import ConfigError, DataError, ModelError, ScotdError
-from scotd.harness import dataset, process_results, read
-from scotd.types import NoAnswer
+from scotd.harness import dataset, process_results, read, write_task
+from scotd.types import Choice, NoAnswer, Prompt, Question, SamplingParams
 
 STUDENTS: dict[str, dict[str, Any]] = {"scotd": {"target": "scotd"}, "base": {"target": "undistilled"}}
 CAP = 24
@@ -145,6 +145,18 @@ def test_what_would_give_another_accuracy_is_refused(
     monkeypatch.setattr("scotd.harness._tokens_of_the_harness", lambda *_: [0])
     with pytest.raises(ModelError, match="add_bos_token=False"):
         dataset(questions, parser=version(), pretrained=str(student))
+
+
+def test_a_stem_may_hold_any_line_end(tmp_path: Path, tokenizer_folder: Path) -> None:
+    pytest.importorskip("datasets", reason="the extra `hub` is not installed")
+    student = write_student(tmp_path / "student", tokenizer_folder)
+    stem = "One\u2028two\x85three\r\nfour?"
+    choices = (Choice(label="yes", text="yes"), Choice(label="no", text="no"))
+    question = Question(id="q", task="t", split="test", stem=stem, choices=choices, gold="yes")
+    params = SamplingParams(temperature=0, max_tokens=CAP)
+    write_task(tmp_path / "task", name="t", asked=[(question, Prompt(text=stem))], params=params)
+    (doc,) = dataset(tmp_path / "task" / "questions.jsonl", parser=version(), pretrained=str(student))["test"]
+    assert doc["stem"] == doc["prompt"] == stem
 
 
 def test_the_folder_may_be_moved_and_names_no_path(exported: Path, tmp_path: Path) -> None:

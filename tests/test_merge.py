@@ -198,21 +198,22 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("steps", [0, 3, 5, 7])
+@pytest.mark.parametrize("steps", [0, 2, 3, 4, 6])
 def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
     places: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     out, a, b = places
     monkeypatch.setattr(MODULE, "BATCH", 3)
+    monkeypatch.setattr(MODULE, "REQUESTS", 1)
     fill(a, range(4), words="a")
     fill(b, range(2, 6), [1, 2], words="b")
     whole = tmp_path / "whole.sqlite"
     merged(whole, a, b)
 
     @contextmanager
-    def stopping(_description: str, _total: int | None = None) -> Iterator[Progress]:
+    def stopping(description: str, _total: int | None = None) -> Iterator[Progress]:
         class Bar:
-            left = steps
+            left = steps if description.startswith("merging") else 1_000
 
             def advance(self, n: int, note: str = "") -> None:
                 self.left -= 1
@@ -227,6 +228,8 @@ def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
     merged(out, a)
     with pytest.raises(StoppedError), Corpus.open(out) as corpus:
         merge(corpus, b, progress=stopping)
+    with Corpus.open(out, "ro") as corpus:
+        assert verify(corpus, progress=silent).whole, "each request stands with the chains that it brought"
     merged(out, b)
     assert content(out) == content(whole)
     assert not (tmp_path / "b.sqlite.lock").exists()
@@ -273,19 +276,41 @@ def test_other_versions_are_refused(places: tuple[Path, Path, Path]) -> None:
     connect_writer(b, MIGRATIONS[:-1]).close()
     with pytest.raises(CorpusError, match="Install a newer scotd"):
         merged(out, a)
-    with pytest.raises(CorpusError, match="Open it once with a command that writes"):
+    with pytest.raises(CorpusError, match=rf"Open it once with a command that writes.*servers {b} --forget"):
         merged(out, b)
+    assert CliRunner().invoke(cli, ["corpus", "servers", str(b), "--forget"]).exit_code == 0
+    merged(out, b)
 
 
-def test_a_damaged_chain_is_not_handed_on(places: tuple[Path, Path, Path]) -> None:
-    out, a, _ = places
+DAMAGE = {
+    "a question's": "UPDATE questions SET choices = '['",
+    "a prompt's": "UPDATE prompts SET body = '\"other\"' WHERE id = 1",
+    "a sampling's": "UPDATE samplings SET body = '{'",
+    "a chain's": "UPDATE chains SET idx = 7 WHERE idx = 1",
+    "an end's": "UPDATE chains SET finish = 'tired' WHERE id = 1",
+    "a text's": "UPDATE chains SET text = CAST(x'C328' AS TEXT) WHERE id = 1",
+    "a request's": "UPDATE requests SET prompt = 99",
+    "a chain's request's": "UPDATE chains SET request = 99",
+    "a lineage's": "UPDATE runs SET lineage = '{'",
+}
+
+
+@pytest.mark.parametrize("whose", DAMAGE)
+def test_damage_is_not_handed_on(places: tuple[Path, Path, Path], whose: str) -> None:
+    out, a, b = places
     fill(a, [1])
-    connection = sqlite3.connect(a)
-    connection.execute("UPDATE chains SET idx = 7 WHERE idx = 1")
-    connection.commit()
+    fill(b, [2])
+    merged(out, b)
+    before = content(out)
+    with Corpus.open(a) as corpus:
+        corpus.record_run("first", {"seed": 1})
+    connection = sqlite3.connect(a, isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute(DAMAGE[whose])
     connection.close()
-    with pytest.raises(CorpusError, match=r"another identity than its content.*corpus verify"):
+    with pytest.raises(CorpusError, match=r"a\.sqlite: is damaged \(.*nothing of it is taken in.*corpus verify"):
         merged(out, a)
+    assert content(out) == before
 
 
 # ---- the command ----------------------------------------------------------------------------------------------------
@@ -299,6 +324,13 @@ def test_the_command(places: tuple[Path, Path, Path]) -> None:
     assert done.exit_code == 0, done.output
     assert f"{a}: 4 chains (4 new, 0 were there), 2 new questions, 2 new requests" in done.output
     assert "  2 chains have another text here, which stands; theirs are set aside" in done.output
+
+
+def test_an_empty_corpus_merged_is_an_empty_corpus(places: tuple[Path, Path, Path]) -> None:
+    out, a, _ = places
+    Corpus.open(a).close()
+    done = CliRunner().invoke(cli, ["corpus", "merge", str(out), str(a)])
+    assert done.exit_code == 0 and out.is_file(), done.output
 
 
 @pytest.mark.parametrize("wrong", ["nothing", "itself", "parquet"])
@@ -316,6 +348,7 @@ def test_memory_does_not_grow_with_the_corpus(places: tuple[Path, Path, Path], m
     out, a, _ = places
     fill(a, range(30))
     monkeypatch.setattr(MODULE, "BATCH", 4)
+    monkeypatch.setattr(MODULE, "REQUESTS", 4)
     with Corpus.open(out) as corpus:
         merge(corpus, a, progress=silent)
         assert corpus.write(lambda tables: len(tables.known)) == 0

@@ -21,7 +21,7 @@ from scotd.cards import code, fenced, front_matter
 from scotd.cli import cli
 from scotd.corpus import Corpus, import_parquet
 from scotd.errors import ScotdError
-from scotd.types import Chain, Choice, Finish, Prompt, Question, SamplingParams
+from scotd.types import Chain, Choice, Finish, Prompt, Question, SamplingParams, ServerCap
 
 # How huggingface_hub 2.4 calls its own HTTP client.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -55,6 +55,7 @@ def fill(path: Path, texts: list[str], teacher: str = "openai:big") -> Path:
             )
             corpus.add_chains([chain])
         corpus.record_run("mine`run", {"scotd": "0.9"})
+        corpus.record_run("import:gpt3", {"files": []})
     return path
 
 
@@ -108,12 +109,38 @@ def test_a_corpus_is_published_whole_and_private(corpus: Path, hub: Hub, tmp_pat
         assert list(opened.chains()) == list(first.chains()) and opened.questions() == first.questions()
 
 
+def test_what_is_published_names_no_server(corpus: Path, hub: Hub, tmp_path: Path) -> None:
+    teacher = {"base_url": ["http://gpu.within:8000/secret/v1"], "model": "big"}
+    with Corpus.open(corpus) as opened:
+        opened.record_run("served", {"scotd": "0.9", "configuration": {"teacher": teacher}})
+        opened.learn_cap(ServerCap(server="http://gpu.within:8000/secret/v1", model="big", max_n=4))
+    call("corpus", "push", corpus, "ada/chains")
+    path = tmp_path / "back.parquet"
+    path.write_bytes(hub.repos["datasets/ada/chains"].files["chains.parquet"])
+    with Corpus.open(tmp_path / "back.sqlite") as back:
+        import_parquet(back, path)
+        assert back.runs()[-1].lineage == {"scotd": "0.9", "configuration": {"teacher": {"model": "big"}}}
+    assert all(b"gpu.within" not in held for held in hub.repos["datasets/ada/chains"].files.values())
+    call("corpus", "export", corpus, tmp_path / "copy.parquet")
+    assert b"gpu.within" in (tmp_path / "copy.parquet").read_bytes(), "a copy of one's own is whole"
+
+
+def test_nothing_is_not_published(tmp_path: Path, hub: Hub) -> None:
+    Corpus.open(tmp_path / "empty.sqlite").close()
+    done = call("corpus", "push", tmp_path / "empty.sqlite", "ada/chains")
+    assert "nothing to publish" in str(done.exception) and hub.asked == []
+
+
 def test_the_card_counts_what_the_corpus_holds(corpus: Path) -> None:
     card = call("corpus", "push", corpus, "ada/chains", "--dry-run", "--licence", "cc-by-4.0").stdout
     row = next(line for line in card.splitlines() if "`openai:big`" in line and "|" in line)
     assert row.strip().endswith("| `odd` | `train` | 5 | 5 | 80.0% | 50.0% of 4 |"), row
     assert "5 chains of thought for 5 questions" in card and "licence of the questions: `cc-by-4.0`" in card
-    assert "`` mine`run ``, scotd `0.9`" in card and "load_dataset('ada/chains', split=\"train\")" in card
+    assert (
+        "- `import:gpt3`\n" in card
+        and "`` mine`run ``, scotd `0.9`" in card
+        and "load_dataset('ada/chains', split=\"train\")" in card
+    )
     unknown = call("corpus", "push", corpus, "ada/chains", "--dry-run", "--split", "train").stdout
     assert "licence of the questions: unknown" in unknown and "filters: split `train`" in unknown
 

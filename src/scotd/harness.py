@@ -74,7 +74,8 @@ def dataset(path: Path, *, parser: str, pretrained: str | None = None, **setting
     if not isinstance(named, str):
         raise ConfigError("--model_args names no student: pretrained=FOLDER, or an id of the hub.")
     tokenizer = _tokenizer(named)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # str.splitlines would also end one at U+2028, within a stem
+        rows = [json.loads(line) for line in lines]
     for row in rows:
         prompt = _prompt(row.pop("prompt"))
         row["prompt"] = spelt_prompt(tokenizer, prompt)

@@ -71,18 +71,17 @@ def show(
 @click.option("--forget", is_flag=True, help="Forget it: the next sitting finds out anew.")
 def servers(corpus: Path, forget: bool) -> None:
     """Show how many chains a request the servers of a CORPUS were found to give at most. Sampling goes by it."""
-    with reading(corpus) as opened:
-        known = opened.caps()
-    if not known:
-        click.echo("No server is known to give fewer chains a request than it was asked for.")
-    for one in known:
-        day = datetime.fromtimestamp(one.learned, UTC).date()
-        click.echo(safe(f"{one.cap.server}, {one.cap.model}: at most {one.cap.max_n} chains a request, found on {day}"))
-    if forget and known:
-        from scotd.corpus import Corpus
+    from scotd.corpus import Corpus
 
-        with Corpus.open(corpus) as writable:
-            click.echo(f"Forgotten: {writable.forget_caps()}.")
+    with Corpus.open(corpus) if forget and corpus.is_file() else reading(corpus) as opened:
+        known = opened.caps()
+        if not known:
+            click.echo("No server is known to give fewer chains a request than it was asked for.")
+        for one in known:
+            cap, day = one.cap, datetime.fromtimestamp(one.learned, UTC).date()
+            click.echo(safe(f"{cap.server}, {cap.model}: at most {cap.max_n} chains a request, found on {day}"))
+        if forget and known:
+            click.echo(f"Forgotten: {opened.forget_caps()}.")
 
 
 @contextmanager

@@ -397,8 +397,9 @@ def writing(path: Path) -> "Iterator[Corpus]":
         with Corpus.open(path) as corpus:
             try:
                 yield corpus
-            finally:
-                empty = made and not corpus.stats().questions
+            except BaseException:
+                empty = made and not corpus.questions()
+                raise
     finally:
         if empty:
             path.unlink(missing_ok=True)

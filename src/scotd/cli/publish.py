@@ -11,7 +11,7 @@ from scotd.cli.base import say
 from scotd.cli.corpus import CORPUS, SPLIT, TASK, TEACHER, reading
 from scotd.cli.exchange import check_filter
 from scotd.cli.terminal import heading, indented, safe
-from scotd.errors import ModelError
+from scotd.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from scotd.publish import Upload
@@ -58,7 +58,8 @@ def push_corpus(
     with TemporaryDirectory(prefix="scotd-push-") as folder, reading(corpus) as opened:
         check_filter(opened, task, split, teacher)
         path = Path(folder) / CHAINS
-        export_parquet(opened, path, task=task, split=split, teacher=teacher)
+        if not export_parquet(opened, path, task=task, split=split, teacher=teacher, servers=False).chains:
+            raise DataError(f"{corpus}: holds no such chains, so that there is nothing to publish.")
         card = corpus_card(opened, repo, file=CHAINS, licence=licence, task=task, split=split, teacher=teacher)
         upload = Upload(repo=repo, kind="dataset", files={CHAINS: path}, card=card)
         _show_or_push(upload, public=public, update=update, dry_run=dry_run)

@@ -126,12 +126,12 @@ def _table(groups: list[_Group]) -> str:
 
 
 def _lineage(corpus: Corpus) -> str:
-    """The runs and imports that the corpus comes from, by name and version; the file's metadata holds them whole."""
-    runs = dict.fromkeys((record.run, str(record.lineage.get("scotd", "unknown"))) for record in corpus.runs())
+    """What the corpus comes from, by name, and of runs the version; the file's metadata holds them whole."""
+    runs = dict.fromkeys((record.run, record.lineage.get("scotd")) for record in corpus.runs())
     if not runs:
         return "No run is recorded in it."
-    named = "\n".join(f"- {code(run)}, scotd {code(version)}" for run, version in runs)
-    return f"Runs and imports behind it, whose configuration stands in the file's metadata under `scotd`:\n\n{named}"
+    named = "\n".join(f"- {code(run)}" + (f", scotd {code(str(by))}" if by else "") for run, by in runs)
+    return f"Runs, imports and merges behind it, whose record stands in the file's metadata under `scotd`:\n\n{named}"
 
 
 def _shown(corpus: Corpus, questions: dict[str, Question], teacher: str | None) -> str:

@@ -12,6 +12,7 @@ counts stand in the file's metadata, under `scotd`.
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -55,10 +56,12 @@ def export_parquet(
     split: str | None = None,
     teacher: str | None = None,
     sampling: SamplingParams | None = None,
+    servers: bool = True,
 ) -> Exchanged:
     """Write questions (those without chains too), prompts and chains, in the order of question keys, as a stream.
 
-    With a filter the prompts are those of the chains written, without one they are all. The file appears under its
+    With a filter the prompts are those of the chains written, without one they are all. Without `servers` the lineage
+    goes without their addresses, which are nobody's business where a corpus is published. The file appears under its
     name when it is whole.
     """
     import pyarrow.parquet
@@ -81,6 +84,7 @@ def export_parquet(
         while group := list(islice(rows, ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema=_schema()))
         runs = [asdict(record) for record in corpus.runs()]
+        runs = runs if servers else _without(runs, "base_url")
         about = {"format": FORMAT, "scotd": __version__, **counts.as_json(), "runs": runs}
         writer.add_key_value_metadata({"scotd": json.dumps(about, ensure_ascii=False)})
     return Exchanged(questions=counts.questions, prompts=len(counts.prompts), chains=counts.chains, runs=len(runs))
@@ -92,16 +96,13 @@ def import_parquet(corpus: Corpus, path: Path) -> Exchanged:
     Raises DataError where the file is none of ours, CorpusError where a question of the same key has another stem or
     other choices in the corpus.
     """
-    import pyarrow
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
-    with file, ThreadPoolExecutor(1) as beside:  # reading goes on while the chains before are being committed
+    with (
+        _readable(path),
+        pyarrow.parquet.ParquetFile(path) as file,
+        ThreadPoolExecutor(1) as beside,  # reading goes on while the chains before are being committed
+    ):
         about = _about(file.schema_arrow.metadata, file.metadata.metadata, path)
         counts = _Counts()
         storing: Future[ChainsAdded] = beside.submit(ChainsAdded)
@@ -138,14 +139,26 @@ def import_parquet(corpus: Corpus, path: Path) -> Exchanged:
 
 
 def is_exported(path: Path) -> bool:
-    """True for a Parquet file that `export_parquet` wrote: it needs no column mapping."""
-    import pyarrow
+    """True for a Parquet file that `export_parquet` wrote: it needs no column mapping. Raises DataError where it is no
+    Parquet file."""
     import pyarrow.parquet
 
-    try:
+    with _readable(path):
         return b"scotd" in (pyarrow.parquet.read_metadata(path).metadata or {})
-    except (OSError, pyarrow.ArrowInvalid):
-        return False
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What is wrong with a file's bytes as a DataError, wherever in it reading comes upon it."""
+    import pyarrow
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path}: cannot be read as Parquet ({said}). Fetch or export it again.") from None
 
 
 @dataclass
@@ -159,6 +172,13 @@ class _Counts:
 
     def as_json(self) -> dict[str, int]:
         return {"questions": self.questions, "prompts": len(self.prompts), "chains": self.chains}
+
+
+def _without(value: Any, name: str) -> Any:
+    """JSON values without the entries of a name, however deep."""
+    if isinstance(value, dict):
+        return {key: _without(held, name) for key, held in value.items() if key != name}
+    return [_without(held, name) for held in value] if isinstance(value, list) else value
 
 
 def _schema() -> Any:

@@ -9,8 +9,11 @@ belong to the run folders that made them, and two runs of one name would be mixe
 
 What is there already is left as it is, so that a merge may be stopped and run again, and done twice changes nothing. A
 chain is known by its identity. A request has none: it is the same where question, prompt, teacher, sampling, indices
-and the moment in which it was begun are the same, which also holds for copies of a corpus that went on apart. The
-source is read in batches, under its writer's lock.
+and the moment in which it was begun are the same, which also holds for copies of a corpus that went on apart.
+
+The source is verified first, since damage that was taken in could not be taken out again. Then it is read in batches,
+both under its writer's lock. A request and the chains that it brought are committed together, as when they came: a
+merge that was killed leaves a corpus that is whole.
 """
 
 import json
@@ -27,11 +30,12 @@ from scotd.corpus import rows
 from scotd.corpus.schema import connect_reader
 from scotd.corpus.store import BATCH, Corpus
 from scotd.corpus.values import ChainsAdded, QuestionsAdded
+from scotd.corpus.verify import verify
 from scotd.corpus.writer import Tables, WriterLock
 from scotd.errors import CorpusError
 from scotd.progress import Tracker, track
-from scotd.types import SamplingParams, chain_id
 
+REQUESTS = 500  # a transaction: their chains come with them
 MERGED = 0  # in place of the number of a writer: what is open among these requests is unaccounted for everybody
 Batch = list[tuple[Any, ...]]
 
@@ -64,18 +68,27 @@ def merge(corpus: Corpus, source: Path, *, progress: Tracker = track) -> Merged:
     """Take everything in that another corpus holds and this one does not.
 
     Raises CorpusError where the source is of another version, is being written, holds a question of the same key with
-    other words (nothing of it is taken in then), or is damaged.
+    other words, or is damaged; nothing of it is taken in then.
     """
     if source.is_file() and corpus.path.samefile(source):
         raise CorpusError(f"{source}: is the corpus that is merged into. Name another one.")
     with _at_rest(source) as theirs:
+        _check(source, progress)
         try:
             return _merge(corpus, source, theirs, progress)
         except sqlite3.Error as error:
-            raise CorpusError(f"{source}: cannot be read ({error}). {_VERIFY}") from error
+            raise CorpusError(f"{source}: cannot be read ({error}).") from error
 
 
-_VERIFY = "`scotd corpus verify` names what is damaged."
+def _check(source: Path, progress: Tracker) -> None:
+    """Raise CorpusError where a source is not whole."""
+    with Corpus.open(source, "ro") as opened:
+        found = verify(opened, progress=progress, shown=1)
+    if not found.whole:
+        raise CorpusError(
+            f"{source}: is damaged ({found.damages[0].shown[0]}), and nothing of it is taken in. "
+            "`scotd corpus verify` names all of it."
+        )
 
 
 @contextmanager
@@ -105,13 +118,14 @@ def _merge(corpus: Corpus, source: Path, theirs: sqlite3.Connection, progress: T
             corpus.write(partial(rows.insert_prompts, rows=[row[1:] for row in batch]))
             bar.advance(len(batch))
         corpus.write(_begin)
-        requests = RequestsAdded()
-        for batch in _batches(theirs, _REQUESTS):
-            requests += corpus.write(partial(_take_requests, batch=batch))
-            bar.advance(len(batch))
-        chains = ChainsAdded()
-        for batch in _batches(theirs, _CHAINS):
-            chains += corpus.write(partial(_take_chains, batch=batch, source=source))
+        requests, chains = RequestsAdded(), ChainsAdded()
+        for batch in _batches(theirs, _REQUESTS, size=REQUESTS):
+            brought = theirs.execute(_BROUGHT, (batch[0][0], batch[-1][0])).fetchall()
+            journal, came = corpus.write(partial(_take_requests, batch=batch, brought=brought))
+            requests, chains = requests + journal, chains + came
+            bar.advance(len(batch) + len(brought))
+        for batch in _batches(theirs, _IMPORTED):
+            chains += corpus.write(partial(_take_chains, batch=batch))
             bar.advance(len(batch))
         for batch in _batches(theirs, _DUPLICATES):
             corpus.write(partial(_take_duplicates, batch=batch))
@@ -136,18 +150,24 @@ SELECT r.id, q.key, p.digest, t.name, s.digest, s.body, r.indices, r.begun,
     (SELECT count(*) FROM requests x WHERE x.question = r.question AND x.begun = r.begun AND x.prompt = r.prompt
         AND x.teacher = r.teacher AND x.sampling = r.sampling AND x.indices = r.indices AND x.id < r.id),
     r.ended, r.outcome, r.error, r.received, r.prompt_tokens, r.completion_tokens, r.lost, r.unreadable, r.unsaid
-FROM requests r LEFT JOIN questions q ON q.id = r.question LEFT JOIN prompts p ON p.id = r.prompt
-LEFT JOIN teachers t ON t.id = r.teacher LEFT JOIN samplings s ON s.id = r.sampling
+FROM requests r JOIN questions q ON q.id = r.question JOIN prompts p ON p.id = r.prompt
+JOIN teachers t ON t.id = r.teacher JOIN samplings s ON s.id = r.sampling
 WHERE r.id > ? ORDER BY r.id LIMIT ?
 """
 
-_CHAINS = """
-SELECT c.id, c.digest, q.key, p.digest, t.name, s.digest, s.body, c.idx, c.text, c.finish, c.n_tokens, c.mean_logprob,
-    c.request
-FROM chains c LEFT JOIN questions q ON q.id = c.question LEFT JOIN prompts p ON p.id = c.prompt
-LEFT JOIN teachers t ON t.id = c.teacher LEFT JOIN samplings s ON s.id = c.sampling
-WHERE c.id > ? ORDER BY c.id LIMIT ?
+_CHAIN = """c.id, c.digest, q.key, p.digest, t.name, s.digest, s.body, c.idx, c.text, c.finish, c.n_tokens,
+    c.mean_logprob, c.request"""
+_NAMES = """JOIN questions q ON q.id = c.question JOIN prompts p ON p.id = c.prompt
+JOIN teachers t ON t.id = c.teacher JOIN samplings s ON s.id = c.sampling"""
+
+# Chains have no index by request: those of a request are found in the places that it asked for.
+_BROUGHT = f"""
+SELECT {_CHAIN} FROM requests r CROSS JOIN json_each(r.indices) w CROSS JOIN chains c ON c.question = r.question
+    AND c.idx = w.value AND c.teacher = r.teacher AND c.sampling = r.sampling AND c.prompt = r.prompt {_NAMES}
+WHERE r.id BETWEEN ? AND ? AND c.request = r.id ORDER BY c.id
 """
+
+_IMPORTED = f"SELECT {_CHAIN} FROM chains c {_NAMES} WHERE c.request IS NULL AND c.id > ? ORDER BY c.id LIMIT ?"
 
 _DUPLICATES = """
 SELECT d.id, c.digest, d.text, d.request FROM duplicates d JOIN chains c ON c.id = d.chain
@@ -160,9 +180,9 @@ WHERE s.kind = ?3 AND s.chain > ?1 ORDER BY s.chain LIMIT ?2
 """
 
 
-def _batches(theirs: sqlite3.Connection, sql: str, *values: object) -> Iterator[Batch]:
+def _batches(theirs: sqlite3.Connection, sql: str, *values: object, size: int | None = None) -> Iterator[Batch]:
     last = -(2**63)
-    while batch := theirs.execute(sql, (last, BATCH, *values)).fetchall():
+    while batch := theirs.execute(sql, (last, size or BATCH, *values)).fetchall():
         yield batch
         last = batch[-1][0]
 
@@ -206,11 +226,13 @@ UPDATE requests SET ended = ?, outcome = ?, error = ?, received = ?, prompt_toke
 """
 
 
-def _take_requests(tables: Tables, batch: Batch) -> RequestsAdded:
+def _take_requests(tables: Tables, batch: Batch, brought: Batch) -> tuple[RequestsAdded, ChainsAdded]:
+    """Requests, and the chains that they brought."""
     new = ended = 0
     numbers = []
     for number, key, prompt, teacher, sampling, body, indices, begun, nth, *outcome in batch:
-        same = (*_names(tables, key, prompt, teacher, (sampling, body)), indices, begun)
+        named = (tables.question(key), tables.prompt(prompt), tables.teacher(teacher), tables.sampling(sampling, body))
+        same = (*named, indices, begun)
         found = tables.connection.execute(_FIND, same).fetchall()
         if nth >= len(found):
             ours = tables.connection.execute(_ADD, (MERGED, *same, *outcome)).lastrowid
@@ -222,30 +244,17 @@ def _take_requests(tables: Tables, batch: Batch) -> RequestsAdded:
                 ended += 1
         numbers.append((number, ours))
     tables.connection.executemany("INSERT INTO temp.merged (source, ours) VALUES (?, ?)", numbers)
-    tables.known.clear()  # flat memory: question keys and prompts of a batch, not of a corpus
-    return RequestsAdded(new=new, same=len(batch) - new - ended, ended=ended)
+    return RequestsAdded(new=new, same=len(batch) - new - ended, ended=ended), _take_chains(tables, brought)
 
 
-def _names(tables: Tables, key: Any, prompt: Any, teacher: Any, sampling: tuple[Any, Any]) -> tuple[int, int, int, int]:
-    if None in (key, prompt, teacher, *sampling):
-        raise CorpusError(f"a request names a row that the merged corpus does not hold. {_VERIFY}")
-    return tables.question(key), tables.prompt(prompt), tables.teacher(teacher), tables.sampling(*sampling)
-
-
-def _take_chains(tables: Tables, batch: Batch, source: Path) -> ChainsAdded:
+def _take_chains(tables: Tables, batch: Batch) -> ChainsAdded:
     numbers = _ours(tables, [row[-1] for row in batch])
-    samplings: dict[str, SamplingParams] = {}
     given = []
     for _, digest, key, prompt, teacher, sampling, body, index, text, finish, n_tokens, mean_logprob, request in batch:
-        if sampling is not None and sampling not in samplings:
-            samplings[sampling] = SamplingParams.from_json(json.loads(body))
-        if sampling is None or digest != chain_id(key, prompt, teacher, samplings[sampling], index):
-            raise CorpusError(f"{source}: chain {digest} has another identity than its content. {_VERIFY}")
-        brought = numbers.get(request)
         named = (digest, key, prompt, teacher, (sampling, body), index)
-        given.append(rows.ChainRow(*named, text, finish, n_tokens, mean_logprob, brought))
+        given.append(rows.ChainRow(*named, text, finish, n_tokens, mean_logprob, numbers.get(request)))
     added = rows.insert_chains(tables, given)
-    tables.known.clear()
+    tables.known.clear()  # flat memory: question keys and prompts of a batch, not of a corpus
     return added
 
 

@@ -184,8 +184,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         _refuse_newer(path, version, len(MIGRATIONS))
         if version < len(MIGRATIONS):
             raise CorpusError(
-                f"{path}: of corpus version {version}, this scotd reads {len(MIGRATIONS)}. "
-                "Open it once with a command that writes (for instance `scotd corpus import`) to bring it up to date."
+                f"{path}: of corpus version {version}, this scotd reads {len(MIGRATIONS)}. Open it once with a command "
+                f"that writes, to bring it up to date: `scotd corpus servers {path} --forget`."
             )
     except sqlite3.Error as error:
         if connection is not None:

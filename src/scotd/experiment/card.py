@@ -15,7 +15,7 @@ from scotd.types import Target
 def model_card(plan: Plan, name: str, base: ModelFiles, record: Mapping[str, object]) -> str:
     """The card as Markdown with the hub's YAML header. `record` is the record of the training."""
     task = plan.experiment.questions.task
-    start = durable_name(base.reference) + (f" (dequantised from {base.dequantised})" if base.dequantised else "")
+    start = code(durable_name(base.reference)) + (f" (dequantised from {base.dequantised})" if base.dequantised else "")
     question = plan.train[0]
     prompt = plan.prompt_for(name, question)
     shown = prompt.text if prompt.text is not None else json.dumps(prompt.to_json(), ensure_ascii=False)
@@ -26,7 +26,7 @@ def model_card(plan: Plan, name: str, base: ModelFiles, record: Mapping[str, obj
     return f"""{front_matter(header)}
 # {name}
 
-A student of `{task}`, {_method(plan, name)} scotd {__version__}.
+A student of {code(task)}, {_method(plan, name)} scotd {__version__}.
 
 - starts from: {start}
 - trained on: {_material(plan, name, record)} for {record["questions"]} questions
