@@ -155,14 +155,14 @@ class TestSeveralServers:
 
 
 class TestHowMuch:
-    def test_it_begins_small_and_grows_to_the_bound(self, servers: list[Server]) -> None:
+    def test_it_begins_small_and_grows_within_the_bound(self, servers: list[Server]) -> None:
         server = servers[0]
         server.respond = slowly(0.05)
         coming = teacher(server.url, concurrency=16).complete(asks(150))
         next(coming)
         assert server.most_under_way <= START
         assert len(list(coming)) == 149
-        assert server.most_under_way == 16 > START
+        assert START < 12 <= server.most_under_way <= 16  # a busy machine may have the server see one or two fewer
 
     def test_refusals_make_it_ask_less(self, servers: list[Server]) -> None:
         server = servers[0]
