@@ -232,7 +232,7 @@ class TrainingConfig(Section):
     epochs: Count = 1
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     batch_chains: Count = 32
-    branches_per_row: Count = 8
+    branches_per_row: Count = 2
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0

@@ -127,7 +127,7 @@ training:
   # epochs: @training.epochs ## an epoch visits every chain once
   learning_rate: 1.0e-4 ## suits students of 100 to 400 million parameters; the paper's 2.0e-5 one of 1.3 billion
   # batch_chains: @training.batch_chains ## chains in one optimizer step
-  # branches_per_row: @training.branches_per_row ## chains computed together with their question; fewer take less memory
+  # branches_per_row: @training.branches_per_row ## of a question, in one step; more are faster and teach less a visit
   # warmup_ratio: @training.warmup_ratio ## share of the steps
   # weight_decay: @training.weight_decay
   # max_grad_norm: @training.max_grad_norm
