@@ -21,11 +21,12 @@ from typing import Any
 
 from scotd import __version__
 from scotd.answers import version as parser_version
+from scotd.corpus.jsonl import write_jsonl
 from scotd.errors import ConfigError, DataError, ModelError
 from scotd.evaluate import predict
 from scotd.models import resolve
 from scotd.tokens import Tokenizer, encode_prompt, load_tokenizer, spelt_prompt
-from scotd.types import Choice, Completion, Decoding, Finish, Message, Prediction, Prompt, Question, SamplingParams
+from scotd.types import Choice, Completion, Decoding, Finish, Prediction, Prompt, Question, SamplingParams
 
 QUESTIONS = "questions.jsonl"
 _BESIDE = f'''"""The questions beside this file, for lm-evaluation-harness; written by `scotd student export-task`."""
@@ -49,9 +50,7 @@ def write_task(folder: Path, *, name: str, asked: Iterable[tuple[Question, Promp
     rows = [_row(question, prompt, params) for question, prompt in asked if question.gold is not None]
     if not rows:
         raise DataError(f"{name}: no question has a label, so that no accuracy can be checked.")
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (folder / QUESTIONS).write_text(lines, encoding="utf-8", newline="\n")
+    write_jsonl(folder / QUESTIONS, rows)
     (folder / "questions.py").write_text(_BESIDE, encoding="utf-8")
     (folder / f"{name}.yaml").write_text(_yaml(name, params), encoding="utf-8")
     return len(rows)
@@ -77,7 +76,7 @@ def dataset(path: Path, *, parser: str, pretrained: str | None = None, **setting
     with path.open(encoding="utf-8") as lines:  # str.splitlines would also end one at U+2028, within a stem
         rows = [json.loads(line) for line in lines]
     for row in rows:
-        prompt = _prompt(row.pop("prompt"))
+        prompt = Prompt.from_json(row.pop("prompt"))
         row["prompt"] = spelt_prompt(tokenizer, prompt)
         row["tokenizer"] = named
         if _tokens_of_the_harness(tokenizer, row["prompt"], settings.get("add_bos_token")) != encode_prompt(
@@ -148,12 +147,6 @@ generation_kwargs: {json.dumps(generation)}
 metric_list: {json.dumps(metrics)}
 metadata: {json.dumps(about)}
 """
-
-
-def _prompt(value: Any) -> Prompt:
-    if isinstance(value, str):
-        return Prompt(text=value)
-    return Prompt(messages=tuple(Message(**message) for message in value))
 
 
 def _tokens_of_the_harness(tokenizer: Tokenizer, text: str, add_bos_token: object) -> list[int]:

@@ -23,7 +23,7 @@ from scotd.corpus.jsonl import Prompts, whole_or_not_at_all
 from scotd.corpus.store import BULK, Corpus
 from scotd.corpus.values import ChainsAdded
 from scotd.errors import DataError
-from scotd.types import Chain, Choice, Finish, Message, Prompt, Question, SamplingParams
+from scotd.types import Chain, Choice, Finish, Prompt, Question, SamplingParams
 
 FORMAT = 1
 ROW_GROUP = 20_000  # rows held in memory while writing
@@ -315,10 +315,7 @@ def _take_prompt(said: str | list[dict[str, Any]], prompts: dict[str, Prompt], n
     spelt = f"text {said}" if isinstance(said, str) else f"messages {json.dumps(said)}"
     found = named.get(spelt)
     if found is None:
-        if isinstance(said, str):
-            prompt = Prompt(text=said)
-        else:
-            prompt = Prompt(messages=tuple(Message(**message) for message in said))
+        prompt = Prompt.from_json(said)
         found = named[spelt] = prompt.id
         prompts[found] = prompt
     return found

@@ -54,7 +54,7 @@ def export_jsonl(
             yield {**_pair(prompt, completion, form), "question": chain.question_key, "chain": chain.id}
         assert following is None, f"chain {following} is not in the corpus, or not in its place"
 
-    return _write(path, values())
+    return write_jsonl(path, values())
 
 
 def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str, bool]], *, form: JsonlForm) -> int:
@@ -67,7 +67,7 @@ def export_pairs(path: Path, pairs: Iterable[tuple[str, Prompt, str, bool]], *, 
         {**_pair(prompt, completion, form), "question": key, "finished": finished}
         for key, prompt, completion, finished in pairs
     )
-    return _write(path, rows)
+    return write_jsonl(path, rows)
 
 
 def export_tokens(path: Path, examples: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> int:
@@ -81,11 +81,11 @@ def export_tokens(path: Path, examples: Iterable[tuple[str, Sequence[int], Seque
             labels = [NO_LOSS] * len(prompt) + [*target]
             yield {"input_ids": [*prompt, *target], "labels": labels, "question": key}
 
-    return _write(path, rows())
+    return write_jsonl(path, rows())
 
 
-def _write(path: Path, values: Iterable[dict[str, object]]) -> int:
-    """One line of JSON each; returns how many."""
+def write_jsonl(path: Path, values: Iterable[dict[str, object]]) -> int:
+    """Write one line of JSON for each value, a file that is whole or not there; returns how many."""
     written = 0
     with whole_or_not_at_all(path) as part, part.open("w", encoding="utf-8", newline="\n") as out:
         for value in values:

@@ -25,9 +25,9 @@ from scotd.device import pick_device
 from scotd.errors import ConfigError
 from scotd.lora import adapt
 from scotd.models import ModelFiles
-from scotd.student import load
+from scotd.student import Loaded, load
 from scotd.token_store import TokenStore
-from scotd.train import train
+from scotd.train import DevMetric, OnStep, Trained, train
 
 PATIENCE = timedelta(days=30)  # the others wait while the first one samples; the launcher ends them if it dies
 
@@ -42,6 +42,19 @@ class Job:
     folder: Path
     dtype: torch.dtype
     picks_on_dev: bool
+
+    def train(self, loaded: Loaded, *, on_step: OnStep, dev_metric: DevMetric | None) -> Trained:
+        """Train as every process of it does."""
+        return train(
+            loaded,
+            self.examples,
+            self.settings,
+            folder=self.folder,
+            dtype=self.dtype,
+            on_step=on_step,
+            dev_metric=dev_metric,
+            accumulation=self.settings.accumulation,
+        )
 
 
 @contextmanager
@@ -83,16 +96,7 @@ def follow() -> None:
         loaded = load(job.base, dtype=torch.float32, device=pick_device())
         if job.settings.lora is not None:
             adapt(loaded.model, job.settings.lora)
-        train(
-            loaded,
-            job.examples,
-            job.settings,
-            folder=job.folder,
-            dtype=job.dtype,
-            on_step=lambda *_: None,
-            dev_metric=_of_the_first if job.picks_on_dev else None,
-            accumulation=job.settings.accumulation,
-        )
+        job.train(loaded, on_step=lambda *_: None, dev_metric=_of_the_first if job.picks_on_dev else None)
     distributed.destroy_process_group()
 
 

@@ -29,7 +29,7 @@ from scotd.student import load, outline, save, training_record, write_training_r
 from scotd.teachers import teacher_name
 from scotd.token_store import TokenStore, tokenize
 from scotd.tokens import encode_prompt
-from scotd.train import steps_in, train
+from scotd.train import steps_in
 from scotd.tree import check_supported
 from scotd.types import Decoding, Prediction, Question, SamplingParams, Target, digest
 
@@ -175,16 +175,15 @@ def _train(
         )
     picks = _picks_on_dev(plan, settings)
     dev_metric = _dev_metric(plan, name, picks, loaded.tokenizer, dtype) if picks else None
-    announce(
-        Job(
-            base=base,
-            settings=settings,
-            examples=examples,
-            folder=checkpoints,
-            dtype=dtype,
-            picks_on_dev=dev_metric is not None,
-        )
+    job = Job(
+        base=base,
+        settings=settings,
+        examples=examples,
+        folder=checkpoints,
+        dtype=dtype,
+        picks_on_dev=dev_metric is not None,
     )
+    announce(job)
     with progress(f"training {name}, steps", steps_in(examples.branch_counts, settings)) as bar:
         seen = 0
 
@@ -193,16 +192,7 @@ def _train(
             bar.advance(done - seen, note=f"loss {loss:.3f}" if loss is not None else "")
             seen = done
 
-        result = train(
-            loaded,
-            examples,
-            settings,
-            folder=checkpoints,
-            dtype=dtype,
-            on_step=on_step,
-            dev_metric=dev_metric,
-            accumulation=settings.accumulation,
-        )
+        result = job.train(loaded, on_step=on_step, dev_metric=dev_metric)
     record: dict[str, Any] = {
         "fingerprint": fingerprint,
         "scotd": __version__,
