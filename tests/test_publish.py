@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from hub_stand_in import TOKEN, Hub, Repo
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 from tiny_experiment import write_student
 
 from scotd.cards import code, fenced, front_matter
@@ -280,7 +280,7 @@ def test_no_text_ends_the_form_it_stands_in(text: str) -> None:
     assert outside(f"| {code(text)} | x |") == "| CODE | x |"
     header = front_matter({"title": text, "tags": [text]})
     assert header.startswith("---\n") and header.endswith("\n---\n") and header.count("\n") == 4
-    assert yaml.safe_load(header.removesuffix("---\n")) == {"title": text, "tags": [text]}
+    assert YAML(typ="safe").load(header.removesuffix("---\n")) == {"title": text, "tags": [text]}
 
 
 def test_a_card_is_safe_with_any_chain_in_it(tmp_path: Path) -> None:
@@ -293,6 +293,6 @@ def test_a_card_is_safe_with_any_chain_in_it(tmp_path: Path) -> None:
     bare = outside(card)
     assert "script" not in bare and "javascript" not in bare and "<b>" not in bare and "# y" not in bare
     assert "\x1b" not in card and "\u202e" not in card
-    header: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    header: dict[str, Any] = YAML(typ="safe").load(card.split("---\n")[1])
     assert header["license"] == "unknown" and header["configs"][0]["data_files"][0]["path"] == "chains.parquet"
     assert json.dumps(header).isascii()
