@@ -2,15 +2,18 @@
 
     python bench/sample.py                     # both parts, about two minutes
     python bench/sample.py --chains 30000 --only at_once
+    python bench/sample.py --only planned --chains 1000000    # what planning and sampling so many hold in memory
 
 The practice teacher runs in a process of its own and answers requests for 30 chains: at once, for the overhead of the
 client and the corpus, with log-probabilities and without; and as a server does that takes a second a request and works
 on 32, for the share of its capacity that is reached, growth from the first request included. The client runs in a
 process of its own too. Equality first: chains in the corpus, and tokens, are what the server says it sent. There is no
-peer: the floor is a number of chains a second.
+peer: the floor is a number of chains a second. `planned` runs the commands `scotd sample --dry-run` and `scotd sample`
+on questions of a file, each in a process of its own.
 """
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -27,6 +30,7 @@ from harness import Found, ask, emit, note, peak_gib, worker
 
 SCRIPT = str(Path(__file__))
 N = 30
+COLUMNS = {"id": "id", "question": "question", "answer": "answer"}
 SECONDS, SLOTS = 1.0, 32
 PARTS: dict[str, dict[str, Any]] = {
     "at_once": {"chains": 60_000, "server": [], "logprobs": True},
@@ -104,14 +108,67 @@ def sampled(spec: Any) -> Found:
     }
 
 
+def planned(spec: Any) -> Found:
+    """The two commands on spec["chains"] chains: their seconds and the most memory each has held."""
+    from scotd.config import QuestionsConfig
+    from scotd.corpus import Corpus
+    from scotd.tasks import load_questions
+
+    asked = [one for one in load_questions(QuestionsConfig(task="feedback")) if one.split == "train"]
+    with tempfile.TemporaryDirectory() as name, serving([]) as (url, _):
+        folder = Path(name)
+        asking = spec["chains"] // N
+        with (folder / "train.jsonl").open("w") as train, (folder / "test.jsonl").open("w") as test:
+            for number in range(asking + 1):
+                one = asked[number % len(asked)]
+                row = {"id": f"{number:08}", "question": f"{one.stem} ({number})", "answer": one.gold}
+                print(json.dumps(row), file=train if number < asking else test)
+        labels = [choice.label for choice in asked[0].choices]
+        files = {"train": "train.jsonl", "test": "test.jsonl"}
+        experiment = {
+            "name": "planned",
+            "corpus": "corpus.sqlite",
+            "questions": {"task": "planned", "files": files, "columns": COLUMNS, "labels": labels, "dev": None},
+            "prompt": {"exemplars": "feedback", "chat": True},
+            "teacher": {"kind": "openai", "model": "practice", "base_url": url},
+            "sampling": {"chains_per_question": N, "max_tokens": 128},
+            "student": "none",
+            "students": {"scotd": {"target": "scotd"}},
+            "evaluation": {"splits": ["test"]},
+        }
+        (folder / "e.yaml").write_text(json.dumps(experiment))
+        found = {}
+        for what, options in {"planned": ["--dry-run"], "sampled": []}.items():
+            found[what] = ask(SCRIPT, "command", {"arguments": ["sample", str(folder / "e.yaml"), *options]})
+        with Corpus.open(folder / "corpus.sqlite", "ro") as corpus:
+            stored = sum(one.chains for one in corpus.stats().chains)
+    return {"equal": stored == asking * N, "chains": stored, **found}
+
+
+def command(spec: Any) -> Found:
+    """One command of `scotd`."""
+    from scotd.cli import cli
+
+    started = time.perf_counter()
+    cli(spec["arguments"], standalone_mode=False)
+    return {"seconds": round(time.perf_counter() - started, 1), "peak_gib": peak_gib()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--side", choices=["ours"], help="be the client")
-    parser.add_argument("--only", choices=PARTS, help="one part")
+    sides = {"ours": sampled, "planned": planned, "command": command}
+    parser.add_argument("--side", choices=sides, help="be the client")
+    parser.add_argument("--only", choices=[*PARTS, "planned"], help="one part")
     parser.add_argument("--chains", type=int, help="instead of each part's own number")
     given = parser.parse_args()
     if given.side:
-        worker({"ours": sampled}, given.side)
+        worker(sides, given.side)
+        return
+    if given.only == "planned":
+        found = ask(SCRIPT, "planned", {"chains": given.chains or 100_000})
+        if not found.pop("equal"):
+            sys.exit("planned: the corpus does not hold what was planned. Nothing was measured.")
+        emit("sample_planned", **found)
         return
     for name, part in PARTS.items():
         if given.only not in (None, name):

@@ -1,11 +1,14 @@
 """The corpus browser: columns, queries, marked words, pages."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -24,11 +27,11 @@ from scotd.browse.marking import MOST_WORDS, marked
 from scotd.browse.question import question_page
 from scotd.browse.search import Query, mixed, passing, search
 from scotd.corpus import Corpus
-from scotd.corpus.columns import Columns, Mark, read_columns
+from scotd.corpus.columns import MARKS, Columns, read_columns
 from scotd.errors import ConfigError, DataError, RunError
 from scotd.judge.study import Item, Pair, Sample
 from scotd.report import write_report
-from scotd.types import Answered, Fate
+from scotd.types import Answered, Fate, Mark
 from scotd.web.app import LOOPBACK
 
 NASTY = "<script>alert(1)</script>\u202e\x1b[2J"
@@ -45,7 +48,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for chain in corpus.chains():
             dropped = [None, "wrong", "over budget"][chain.index % 3]
             fates.append(Fate(chain_id=chain.id, question_key=chain.question_key, dropped=dropped))
-        corpus.save_selection("mine/scotd", "correct", fates[:200])
+        kept = corpus.save_selection("mine/scotd", "correct", fates[:200])
+    counts = {"kept": kept.kept, "dropped": kept.dropped, "questions": kept.questions}
+    for student, stored in {"scotd": "mine/scotd/correct", "greedy-cot": "mine/greedy-cot/gone"}.items():
+        (folder / f"selections/{student}.json").write_text(json.dumps({"name": "correct", "stored": stored, **counts}))
     return folder
 
 
@@ -81,8 +87,8 @@ def test_columns_say_of_every_chain_what_the_corpus_says(
         one = answered[asked.key, text]
         answer = None if columns.answer[row] < 0 else columns.labels[columns.answer[row]]
         assert answer == one.answer and columns.characters[row] == len(text)
-        right = Mark.UNPARSED if answer is None else Mark.OPEN if asked.gold is None else None
-        assert columns.mark[row] == (right if right is not None else Mark(int(answer != asked.gold)))
+        without = Mark.UNPARSED if answer is None else Mark.OPEN if asked.gold is None else None
+        assert columns.mark[row] == MARKS[without or (Mark.RIGHT if answer == asked.gold else Mark.WRONG)]
     assert [int(place) for place in columns.question] == sorted(map(int, columns.question))
 
 
@@ -106,7 +112,7 @@ def test_every_filter_keeps_what_it_says(columns: Columns) -> None:
 
     everything = rows()
     assert len(everything) == len(columns)
-    parts = [rows(mark=mark) for mark in searching.MARKS]
+    parts = [rows(mark=mark) for mark in Mark]
     assert sorted(row for part in parts for row in part) == everything and all(parts)
     assert rows(task="feedback", split="train") == everything and rows(split="test") == []
     assert rows(teacher=TEACHER) == everything
@@ -304,8 +310,20 @@ def test_the_reports_numbers_lead_to_their_rows(client: TestClient, run: Path, l
     assert client.get("/report/0/answers/odd.html").status_code == client.get("/report/7/").status_code == 404
 
 
+def test_the_report_s_funnel_leads_to_its_chains(client: TestClient, run: Path, library: Library) -> None:
+    write_report(run)
+    page = client.get("/report/0/").text
+    links = [(unescape(link), int(n)) for link, n in re.findall(r'<a href="(/chains[^"]+)">(\d+)</a>', page)]
+    assert len(links) == 3 and sum(n for _, n in links) == 200
+    for link, n in links:
+        query = Query.of(dict(parse_qsl(urlsplit(link).query)))
+        assert len(np.flatnonzero(passing(library.columns, query))) == n
+        assert f"{n} chains" in client.get(link).text
+    assert page.count("mine%2Fgreedy-cot%2Fgone") == 3, "a selection that the corpus no longer holds is not a link"
+
+
 def test_what_a_model_wrote_is_text(client: TestClient) -> None:
-    for address in ("/chains?mark=no-gold", "/chains?contains=alert", "/question?key=feedback/train-90", "/"):
+    for address in ("/chains?mark=no+gold+label", "/chains?contains=alert", "/question?key=feedback/train-90", "/"):
         page = client.get(address).text
         assert "<script>" not in page and "\u202e" not in page and "\x1b" not in page
     assert "&lt;script&gt;alert(1)" in client.get("/question?key=feedback/train-90").text

@@ -31,7 +31,7 @@ from scotd.errors import RunError
 from scotd.report import write_report
 from scotd.report.answers import answer_pages, page_of
 from scotd.report.collect import collect
-from scotd.report.data import Cell, Mark, Why
+from scotd.report.data import Cell, Why
 from scotd.report.examples import CHAINS, EVALUATED, TRAINING
 from scotd.report.markdown import markdown
 from scotd.report.render import answers_html as html_of_answers
@@ -39,7 +39,7 @@ from scotd.report.render import html
 from scotd.report.summary import summary
 from scotd.report.words import called, duration, p_value
 from scotd.stats import mcnemar_exact, wilson
-from scotd.types import Choice, Target
+from scotd.types import Choice, Mark, Target
 
 
 @pytest.fixture(scope="module")

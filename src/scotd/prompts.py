@@ -32,6 +32,7 @@ the single user message.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError
@@ -185,23 +186,34 @@ def teacher_prompt(
 def _few_shot(
     question: Question, exemplars: Sequence[Exemplar], templates: Templates, *, rationales: bool, chat: bool
 ) -> Prompt:
-    shown = [_show_exemplar(exemplar) for exemplar in exemplars]
-    if not rationales:
-        shown = [replace(exemplar, rationale="") for exemplar in shown]
-    if not chat:
-        form = templates.teacher if rationales or templates.own_teacher else templates.teacher_answers
-        return Prompt(text=form.render(exemplars=shown, question=_show(question), chat=False))
-    if templates.own_teacher:
-        text = templates.teacher.render(exemplars=shown, question=_show(question), chat=True)
+    asked = _show(question)
+    if chat and not templates.own_teacher:
+        turns = _turns(tuple(exemplars), templates, rationales)
+        content = templates.chat_question.render(question=asked, chat=True)
+        return Prompt(messages=(*turns, Message(role="user", content=content)))
+    shown = _demonstrated(exemplars, rationales)
+    if chat:
+        text = templates.teacher.render(exemplars=shown, question=asked, chat=True)
         return Prompt(messages=(Message(role="user", content=text),))
+    form = templates.teacher if rationales or templates.own_teacher else templates.teacher_answers
+    return Prompt(text=form.render(exemplars=shown, question=asked, chat=False))
+
+
+@lru_cache(maxsize=64)
+def _turns(exemplars: tuple[Exemplar, ...], templates: Templates, rationales: bool) -> tuple[Message, ...]:
+    """What stands before the last question of a chat: the same objects for all questions of a run."""
     messages = [Message(role="system", content=INSTRUCTION if rationales else INSTRUCTION_ANSWERS)]
     form = templates.chat_reply if rationales else templates.chat_reply_answers
-    for exemplar in shown:
+    for exemplar in _demonstrated(exemplars, rationales):
         reply = form.render(rationale=exemplar.rationale, answer=exemplar.answer, chat=True)
         messages.append(Message(role="user", content=templates.chat_question.render(question=exemplar, chat=True)))
         messages.append(Message(role="assistant", content=reply))
-    messages.append(Message(role="user", content=templates.chat_question.render(question=_show(question), chat=True)))
-    return Prompt(messages=tuple(messages))
+    return tuple(messages)
+
+
+def _demonstrated(exemplars: Sequence[Exemplar], rationales: bool) -> list[_Shown]:
+    shown = [_show_exemplar(exemplar) for exemplar in exemplars]
+    return shown if rationales else [replace(exemplar, rationale="") for exemplar in shown]
 
 
 def student_prompt(

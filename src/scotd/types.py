@@ -238,6 +238,24 @@ class Parsed:
         assert (self.answer is None) != (self.reason is None), self
 
 
+class Mark(StrEnum):
+    """How an answer compares with the gold label."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNPARSED = "unparsed"
+    OPEN = "no gold label"
+
+    @classmethod
+    def of(cls, answer: str | None, gold: str | None) -> "Mark":
+        """Compare an answer with the gold label. One that could not be parsed is never right."""
+        if answer is None:
+            return cls.UNPARSED
+        if gold is None:
+            return cls.OPEN
+        return cls.RIGHT if answer == gold else cls.WRONG
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """A chain as selections see it: its identity, its answer or the reason why it has none, and no text."""

@@ -4,28 +4,30 @@
 /chains?mark=wrong&...  chains by any filter
 /question?key=...       one question with its chains by answer, students' answers, votes
 /answers?cell=0&...     a student's answers, all of them or those that differ from another's
-/report/0/              a run's report; its numbers lead to /answers
+/report/0/              a run's report; its numbers lead to /answers and /chains
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import partial
+from html import unescape
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from scotd.browse.library import Library
-from scotd.browse.question import MARKS, chain_facts, question_page
+from scotd.browse.question import chain_facts, question_page
 from scotd.browse.search import AGREEMENT, KEPT_WORD, ORDERS, PAGE, Query, passing, search
-from scotd.browse.search import MARKS as MARK_WORDS
 from scotd.corpus.columns import KEPT, NONE, Columns
 from scotd.errors import DataError
 from scotd.report.answers import page_of
-from scotd.report.data import Answer, Cell, Mark
-from scotd.types import NoAnswer
+from scotd.report.data import Answer, Cell
+from scotd.types import Mark, NoAnswer
 from scotd.web.app import application
 from scotd.web.pages import Pages
 
@@ -33,6 +35,7 @@ TITLE = "Chains"
 MOST_CHOICES = 200  # of one filter's menu
 CUT = 700  # characters of a chain in a list
 OF_REPORT = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+ROWS_OF_REPORT = re.compile(r'<span data-rows="([^"<>]*)">([^<>]*)</span>')  # as the report's template writes them
 
 
 def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
@@ -75,13 +78,12 @@ def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
         other = given.get("other", "")
         against = _cell(library, other) if other else None
         wanted = given.get("mark", "")
-        if wanted and wanted not in MARK_WORDS:
-            raise HTTPException(422, f"There is no mark '{wanted}'. Known: {', '.join(MARK_WORDS)}.")
-        mark = MARKS[MARK_WORDS[wanted]] if wanted else None
+        if wanted and wanted not in list(Mark):
+            raise HTTPException(422, f"There is no mark '{wanted}'. Known: {', '.join(Mark)}.")
         found = [
             (answer, None if against is None else against[1].get(key))
             for key, answer in sorted(rows.items())
-            if (mark is None or answer.mark is mark)
+            if wanted in ("", answer.mark)
             and (against is None or (key in against[1] and against[1][key].answer != answer.answer))
         ]
         after = int(given["after"]) if given.get("after", "").isdigit() else 0
@@ -98,7 +100,6 @@ def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
             against=None if against is None else against[0],
             after=after,
             page_size=PAGE,
-            words={MARKS[mark]: word for word, mark in MARK_WORDS.items()},
         )
 
     @app.get("/report/{number}/")
@@ -106,7 +107,8 @@ def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
         path = _at(library.folders, number) / "report.html"
         if not path.is_file():
             raise HTTPException(404, f"{path.parent} has no report yet: `scotd report {path.parent}` writes it.")
-        return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=OF_REPORT)
+        text = ROWS_OF_REPORT.sub(partial(_row_link, columns), path.read_text("utf-8"))
+        return HTMLResponse(text, headers=OF_REPORT)
 
     @app.get("/report/{number}/answers/{name}")
     def behind(number: int, name: str) -> Response:
@@ -117,6 +119,14 @@ def browsing(library: Library, hosts: tuple[str, ...] | None) -> FastAPI:
         raise HTTPException(404, "The report is older than the run's answers: `scotd report` writes it anew.")
 
     return app
+
+
+def _row_link(columns: Columns, found: re.Match[str]) -> str:
+    """A number of a report as a link to its rows; as it stands where the corpus no longer holds that selection."""
+    query, number = found.groups()
+    named = parse_qs(unescape(query)).get("selection", [""])[0]
+    known = any(f"{one.run}/{one.name}" == named for one in columns.selections)
+    return f'<a href="/chains?{query}">{number}</a>' if known else found[0]
 
 
 def _page_name(cell: Cell) -> str:
@@ -149,7 +159,7 @@ def _overview(library: Library) -> dict[str, Any]:
     table = []
     for task, split in splits:
         mask = passing(columns, Query(task=task, split=split))
-        marks = np.bincount(columns.mark[mask], minlength=len(MARK_WORDS)).tolist()
+        marks = np.bincount(columns.mark[mask], minlength=len(Mark)).tolist()
         table.append((Query(task=task, split=split), asked[task, split], int(mask.sum()), marks))
     unparsed = [(reason.value, int((columns.reason == place).sum())) for place, reason in enumerate(NoAnswer)]
     selections = []
@@ -166,7 +176,6 @@ def _overview(library: Library) -> dict[str, Any]:
         "unparsed": [one for one in unparsed if one[1]],
         "selections": selections,
         "cells": cells,
-        "words": {MARKS[mark]: word for word, mark in MARK_WORDS.items()},
     }
 
 
@@ -178,7 +187,7 @@ def _menus(columns: Columns) -> dict[str, list[str]]:
         "task": sorted({question.task for question in columns.questions}),
         "split": sorted({question.split for question in columns.questions}),
         "teacher": list(columns.teachers),
-        "mark": list(MARK_WORDS),
+        "mark": [mark.value for mark in Mark],
         "reason": [reason.value for reason in NoAnswer],
         "answer": sorted(columns.labels[code] for code in present),
         "selection": [f"{fates.run}/{fates.name}" for fates in columns.selections],

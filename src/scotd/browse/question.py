@@ -9,20 +9,12 @@ import numpy as np
 
 from scotd.browse.library import Library
 from scotd.browse.marking import Piece, marked
-from scotd.corpus.columns import KEPT, NONE, Columns, Detail, Mark
+from scotd.corpus.columns import KEPT, NONE, Columns, Detail
 from scotd.judge.study import Sample, Side
-from scotd.report import data
 from scotd.report.examples import StudentAnswer, describe, example
-from scotd.types import NoAnswer, Question
+from scotd.types import Mark, NoAnswer, Question
 
 SHOWN = 40  # chains of one answer, before the reader asks for all
-
-MARKS = {
-    Mark.RIGHT: data.Mark.RIGHT,
-    Mark.WRONG: data.Mark.WRONG,
-    Mark.UNPARSED: data.Mark.UNPARSED,
-    Mark.OPEN: data.Mark.OPEN,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +24,7 @@ class ChainFacts:
     row: int
     number: int
     question: Question
-    mark: data.Mark
+    mark: Mark
     answer: str | None
     reason: str | None
     teacher: str
@@ -56,7 +48,7 @@ class Group:
     """The chains that give one answer, or none for one reason; `n` of them, of which the first are shown."""
 
     answer: str | None
-    mark: data.Mark
+    mark: Mark
     n: int
     chains: tuple[ShownChain, ...]
 
@@ -97,7 +89,7 @@ def chain_facts(columns: Columns, row: int) -> ChainFacts:
         row=row,
         number=int(columns.number[row]),
         question=columns.questions[int(columns.question[row])],
-        mark=MARKS[Mark(int(columns.mark[row]))],
+        mark=list(Mark)[columns.mark[row]],
         answer=None if answer == NONE else columns.labels[answer],
         reason=None if reason == NONE else list(NoAnswer)[reason].value,
         teacher=columns.teachers[int(columns.teacher[row])],

@@ -19,15 +19,14 @@ from urllib.parse import urlencode
 import numpy as np
 from numpy.typing import NDArray
 
-from scotd.corpus.columns import KEPT, NONE, Columns, Fates, Mark
+from scotd.corpus.columns import KEPT, NONE, Columns, Fates
 from scotd.errors import DataError, did_you_mean
-from scotd.types import NoAnswer
+from scotd.types import Mark, NoAnswer
 
 PAGE = 40
 SECONDS = 0.6
 AT_ONCE = 2_000  # texts read together
 
-MARKS = {"right": Mark.RIGHT, "wrong": Mark.WRONG, "unparsed": Mark.UNPARSED, "no-gold": Mark.OPEN}
 ORDERS = ("question", "shortest", "longest", "likeliest", "unlikeliest")
 AGREEMENT = ("mixed", "unanimous")
 KEPT_WORD = "kept"
@@ -127,11 +126,10 @@ def search(columns: Columns, query: Query, *, clock: Callable[[], float] = time.
 def passing(columns: Columns, query: Query) -> NDArray[np.bool_]:
     """Which rows pass everything but the search for words, [chains]."""
     mask = _asked(columns, query)[columns.question]
-    reasons = [reason.value for reason in NoAnswer]
     for what, value, known, column in (
         ("teacher", query.teacher, columns.teachers, columns.teacher),
-        ("mark", query.mark, tuple(MARKS), columns.mark),
-        ("reason", query.reason, reasons, columns.reason),
+        ("mark", query.mark, [mark.value for mark in Mark], columns.mark),
+        ("reason", query.reason, [reason.value for reason in NoAnswer], columns.reason),
         ("answer", query.answer, columns.labels, columns.answer),
     ):
         if value is not None:

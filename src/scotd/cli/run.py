@@ -109,16 +109,16 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scal
     from scotd.experiment import Plan
     from scotd.experiment import run as run_experiment
 
+    if settings.teacher.kind == "local":
+        quiet_libraries()
     if dry_run:
         from scotd.experiment.estimate import estimate
 
-        quiet_libraries()
         for line in estimate(Plan.of(settings)).lines():
             click.echo(safe(line))
         _warn_of_placeholders(settings)
         return
     refuse_placeholders(settings)
-    quiet_libraries()
     run_experiment(settings, until="sample", say=say)
     click.echo(f"Corpus: {settings.corpus}")
 

@@ -1,7 +1,7 @@
 """A corpus as columns in memory, without its texts: what a filter over a million chains looks at.
 
     columns = read_columns(path)
-    wrong = np.flatnonzero(columns.mark == Mark.WRONG)
+    wrong = np.flatnonzero(columns.mark == MARKS[Mark.WRONG])
     columns.texts([17, 4])         # the texts of two rows, in this order
 
 It is the corpus at one moment: chains that come later are not in it. Some 40 bytes a chain, and 4 a selection.
@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,20 +26,12 @@ from scotd.corpus.rows import QUESTION_COLUMNS, question_of
 from scotd.corpus.schema import connect_reader
 from scotd.errors import CorpusError
 from scotd.progress import Tracker, silent
-from scotd.types import Finish, NoAnswer, Question, SamplingParams
+from scotd.types import Finish, Mark, NoAnswer, Question, SamplingParams
 
 AT_ONCE = 50_000
 NONE = -1  # no answer, no reason, not counted, not part of a selection
+MARKS = {mark: place for place, mark in enumerate(Mark)}
 KEPT = 0  # in a selection's column; reasons for being dropped count from 1
-
-
-class Mark(IntEnum):
-    """How a chain compares with the gold label."""
-
-    RIGHT = 0
-    WRONG = 1
-    UNPARSED = 2
-    OPEN = 3  # answered, and there is no gold label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +68,7 @@ class Columns:
     teacher: NDArray[np.int16]
     answer: NDArray[np.int32]  # place in `labels`, or NONE
     reason: NDArray[np.int8]  # place in NoAnswer, or NONE
-    mark: NDArray[np.int8]
+    mark: NDArray[np.int8]  # place in Mark
     tokens: NDArray[np.int32]  # NONE where not counted
     characters: NDArray[np.int32]
     logprob: NDArray[np.float32]  # nan where not known
@@ -196,12 +187,6 @@ def _numbers(
         if text is not None:
             parsed = answers.parse(text, question, Finish(finish))
             answer, reason = parsed.answer, parsed.reason
-        if answer is None:
-            mark = Mark.UNPARSED
-        elif question.gold is None:
-            mark = Mark.OPEN
-        else:
-            mark = Mark.RIGHT if answer == question.gold else Mark.WRONG
         yield (
             number,
             place,
@@ -212,7 +197,7 @@ def _numbers(
             characters,
             NONE if answer is None else labels.setdefault(answer, len(labels)),
             NONE if reason is None else reasons[reason],
-            mark,
+            MARKS[Mark.of(answer, question.gold)],
         )
 
 

@@ -12,13 +12,17 @@ from scotd.types import Chain, Finish, Question, TrainingExample
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What one student is trained on: a stream of examples, anew at each call, and the counts behind it."""
+    """What one student is trained on: a stream of examples, anew at each call, and the counts behind it.
+
+    `stored` is the selection's name in the corpus, "RUN/NAME", where chains were chosen.
+    """
 
     stream: Callable[[], Iterator[TrainingExample]]
     selection: str
     kept: int
     questions: int
     dropped: dict[str, int]
+    stored: str | None = None
 
 
 def chain_examples(plan: Plan, student: str, chains: Iterable[Chain]) -> Iterator[TrainingExample]:

@@ -92,8 +92,8 @@ def select_stage(
             made = examples_of(plan, corpus, name, progress)
             record.counts = {"kept": made.kept, **made.dropped}
         trainings[name] = made
-        counts = {"name": made.selection, "kept": made.kept, "dropped": made.dropped, "questions": made.questions}
-        folder.write(f"selections/{name}.json", counts)
+        counts = {"kept": made.kept, "dropped": made.dropped, "questions": made.questions}
+        folder.write(f"selections/{name}.json", {"name": made.selection, "stored": made.stored, **counts})
         dropped = ", ".join(f"{count} {reason}" for reason, count in made.dropped.items())
         say(
             f"select: {name}: {made.kept} targets for {made.questions} questions"
@@ -138,6 +138,7 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
         kept=found.kept,
         questions=found.questions,
         dropped=found.dropped,
+        stored=f"{run}/{name}",
     )
 
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from scotd.report.data import Cell, Mark
+from scotd.report.data import Cell
 from scotd.report.examples import Example, example
 from scotd.report.load import Run
-from scotd.types import digest
+from scotd.types import Mark, digest
 
 FOLDER = "answers"
 VOTES = 10  # chains shown of one vote

@@ -10,19 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scotd.stats import Difference, Interval
-from scotd.types import Target
+from scotd.types import Mark, Target
 
 Value = str | int | float | bool | None
 Place = tuple[tuple[str, Value], ...]  # the value on each axis of a sweep, seeds aside
-
-
-class Mark(StrEnum):
-    """How a chain or an answer compares with the gold label."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
-    UNPARSED = "unparsed"
-    OPEN = "no gold label"
 
 
 class Why(StrEnum):
@@ -58,16 +49,7 @@ class Answer:
 
     @property
     def mark(self) -> Mark:
-        return mark(self.answer, self.gold)
-
-
-def mark(answer: str | None, gold: str | None) -> Mark:
-    """Compare an answer with the gold label. An answer that could not be parsed is never right."""
-    if answer is None:
-        return Mark.UNPARSED
-    if gold is None:
-        return Mark.OPEN
-    return Mark.RIGHT if answer == gold else Mark.WRONG
+        return Mark.of(self.answer, self.gold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +237,7 @@ class FunnelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionRow:
-    """Which chains a student was given, and why the others were left out."""
+    """Which chains a student was given, and why the others were left out. `stored` is their name in the corpus."""
 
     student: str
     target: Target
@@ -264,6 +246,7 @@ class SelectionRow:
     questions: int | None
     dropped: dict[str, int]
     trained: int | None
+    stored: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from itertools import groupby, zip_longest
 from scotd import answers
 from scotd.config import Experiment
 from scotd.corpus import Corpus
-from scotd.report.data import Answer, Cell, Mark, Predictions, Why, mark
+from scotd.report.data import Answer, Cell, Predictions, Why
 from scotd.report.words import questions as counted
-from scotd.types import Chain, Choice, Parsed, Question, SamplingParams, Target, digest
+from scotd.types import Chain, Choice, Mark, Parsed, Question, SamplingParams, Target, digest
 
 EVALUATED = 14  # with TRAINING: 20 questions at most
 TRAINING = 6
@@ -223,7 +223,7 @@ def _student_answer(cell: Cell, answer: Answer, votes: int) -> StudentAnswer:
         tally=dict(sorted(answer.tally.items(), key=lambda item: (-item[1], item[0]))) if voted else {},
         tied=answer.tied,
         chains=tuple(
-            _shown(f"vote {index}" if voted else "", chain.text, mark(chain.answer, answer.gold), chain.answer, None)
+            _shown(f"vote {index}" if voted else "", chain.text, Mark.of(chain.answer, answer.gold), chain.answer, None)
             for index, chain in enumerate(answer.chains[:votes], start=1)
         ),
         hidden=max(0, len(answer.chains) - votes),
@@ -239,7 +239,7 @@ def _teacher_chains(question: Question, chains: Iterable[Chain]) -> Iterable[Tea
     for (teacher, sampling, _), group in groupby(sorted(chains, key=lambda chain: (way(chain), chain.index)), key=way):
         drawn = list(group)
         parsed = [answers.parse(chain.text, question, chain.finish) for chain in drawn]
-        marks = Counter(mark(result.answer, question.gold) for result in parsed)
+        marks = Counter(Mark.of(result.answer, question.gold) for result in parsed)
         yield TeacherChains(
             teacher=teacher,
             sampling=sampling,
@@ -253,7 +253,7 @@ def _teacher_chains(question: Question, chains: Iterable[Chain]) -> Iterable[Tea
 
 def _of_teacher(chain: Chain, parsed: Parsed, question: Question) -> ShownChain:
     return _shown(
-        f"chain {chain.index + 1}", chain.text, mark(parsed.answer, question.gold), parsed.answer, parsed.reason
+        f"chain {chain.index + 1}", chain.text, Mark.of(parsed.answer, question.gold), parsed.answer, parsed.reason
     )
 
 

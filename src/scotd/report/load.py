@@ -203,6 +203,7 @@ def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:
                     questions=count(selection, "questions"),
                     dropped=counts(selection.get("dropped")),
                     trained=trained.get(name),
+                    stored=text(selection.get("stored")),
                 )
             )
     return Funnel(

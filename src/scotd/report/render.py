@@ -15,9 +15,9 @@ from scotd.clean import clean
 from scotd.report import bars, plots, words
 from scotd.report.answers import AnswerPage, page_of
 from scotd.report.collect import Report
-from scotd.report.data import Mark
 from scotd.report.svg import legend
 from scotd.report.votes import shown_votes
+from scotd.types import Mark
 
 SIGNS = {Mark.RIGHT: "✓", Mark.WRONG: "✗", Mark.UNPARSED: "?", Mark.OPEN: "–"}
 CLASSES = {Mark.RIGHT: "right", Mark.WRONG: "wrong", Mark.UNPARSED: "unparsed", Mark.OPEN: "open"}

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scotd.report.data import Against, Answer, Arm, Cell, Comparison, Mark, Predictions, Result, Row, SplitTable
+from scotd.report.data import Against, Answer, Arm, Cell, Comparison, Predictions, Result, Row, SplitTable
 from scotd.report.load import Run
 from scotd.stats import Bootstrap, mcnemar_exact, needed_surplus, paired_counts, wilson
-from scotd.types import Question
+from scotd.types import Mark, Question
 
 
 def tables(runs: Sequence[Run], bootstrap: Bootstrap) -> tuple[SplitTable, ...]:
