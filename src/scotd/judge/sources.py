@@ -18,9 +18,9 @@ from scotd.answers import parse
 from scotd.corpus import Corpus
 from scotd.errors import ConfigError, DataError, did_you_mean
 from scotd.judge.study import Pair
-from scotd.report.data import Answer, Cell, Mark
+from scotd.report.data import Answer, Cell
 from scotd.report.load import Run, load
-from scotd.types import Chain, Finish, Question, digest
+from scotd.types import Chain, Finish, Mark, Question, digest
 
 GREEDY = "greedy"
 
