@@ -247,6 +247,16 @@ def test_a_name_given_out_by_an_undone_operation_is_forgotten(corpus: Corpus) ->
 # -- requests
 
 
+def test_names_of_rows_are_remembered_in_bounded_memory(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scotd.corpus.writer.KNOWN", 3)
+    corpus.add_questions(question(number) for number in range(1, 20))
+    corpus.add_prompts(prompt(number) for number in range(1, 20))
+    given = [chain(number, index) for number in range(1, 20) for index in range(2)]
+    corpus.add_chains(given)
+    assert sorted(corpus.chains(), key=lambda one: one.id) == sorted(given, key=lambda one: one.id)
+    assert corpus.write(lambda tables: len(tables.known)) <= 3
+
+
 def test_missing_names_what_is_not_there_and_a_top_up_asks_for_the_rest(corpus: Corpus) -> None:
     corpus.add_chains([chain(1, index) for index in (0, 1, 2)] + [chain(2, 1), chain(3, 0, teacher="openai:x")])
     wants = [want(3), want(2), want(1)]

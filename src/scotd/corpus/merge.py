@@ -253,9 +253,7 @@ def _take_chains(tables: Tables, batch: Batch) -> ChainsAdded:
     for _, digest, key, prompt, teacher, sampling, body, index, text, finish, n_tokens, mean_logprob, request in batch:
         named = (digest, key, prompt, teacher, (sampling, body), index)
         given.append(rows.ChainRow(*named, text, finish, n_tokens, mean_logprob, numbers.get(request)))
-    added = rows.insert_chains(tables, given)
-    tables.known.clear()  # flat memory: question keys and prompts of a batch, not of a corpus
-    return added
+    return rows.insert_chains(tables, given)
 
 
 def _ours(tables: Tables, requests: Sequence[int | None]) -> dict[int | None, int]:

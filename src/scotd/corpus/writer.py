@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 GROUP_SECONDS = 0.05
 GROUP_OPERATIONS = 10_000  # bounds the memory of one transaction; a full group is committed at once
+KNOWN = 20_000  # names of rows kept in memory, which does not grow with the corpus
 
 
 class WriterLock:
@@ -109,8 +110,14 @@ class Tables:
             row = self.connection.execute(f"SELECT id FROM {table} WHERE {column} = ?", (value,)).fetchone()
             if row is None:
                 return None
-            found = self.known[table, value] = int(row[0])
+            found = self._remember(table, value, int(row[0]))
         return found
+
+    def _remember(self, table: str, value: str, number: int) -> int:
+        if len(self.known) >= KNOWN:
+            self.known.clear()
+        self.known[table, value] = number
+        return number
 
     def _find(self, table: str, column: str, value: str, remedy: str) -> int:
         found = self._look_up(table, column, value)
@@ -123,7 +130,7 @@ class Tables:
     def _intern(self, table: str, column: str, value: str, insert: str, row: tuple[str, ...]) -> int:
         found = self._look_up(table, column, value)
         if found is None:
-            found = self.known[table, value] = int(self.connection.execute(insert, row).lastrowid or 0)
+            found = self._remember(table, value, int(self.connection.execute(insert, row).lastrowid or 0))
         return found
 
 
