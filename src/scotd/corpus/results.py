@@ -43,6 +43,7 @@ def begin_selection(tables: Tables, run: str, name: str) -> int:
 
 def insert_fates(tables: Tables, selection: int, first: int, fates: Sequence[Fate]) -> None:
     """Add fates to a selection; `first` is the place of the first one."""
+    tables.expect(len(fates))
     sql = "INSERT INTO selected (selection, position, chain, dropped) SELECT ?, ?, id, ? FROM chains WHERE digest = ?"
     for position, fate in enumerate(fates, first):
         if tables.connection.execute(sql, (selection, position, fate.dropped, fate.chain_id)).rowcount != 1:

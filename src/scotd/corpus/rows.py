@@ -157,6 +157,7 @@ WHERE NOT EXISTS (SELECT 1 FROM duplicates WHERE chain = ? AND text = ?)
 
 def insert_chains(tables: Tables, rows: Sequence[ChainRow]) -> ChainsAdded:
     """Store chains; the first text committed under an identity stays, a different one is set aside and counted."""
+    tables.expect(len(rows))
     values = [
         (
             row.digest,

@@ -16,10 +16,8 @@ from pathlib import Path
 
 from scotd.errors import CorpusError
 
-# Chains' digests come in no order, so that a bulk import touches pages all over their index: kept in memory, and not
-# copied from the log into the file again and again.
-CACHE_KIB = 128 << 10
-CHECKPOINT_PAGES = 16_000
+CACHE_KIB = 16 << 10
+CHECKPOINT_PAGES = 16_000  # a bulk import's pages are not copied from the log into the file again and again
 APPLICATION_ID = 0x5C07D001  # any number that no other program uses
 
 _FIRST = """

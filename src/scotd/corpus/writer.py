@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 GROUP_SECONDS = 0.05
 GROUP_OPERATIONS = 10_000  # bounds the memory of one transaction; a full group is committed at once
+MANY = 1_000  # rows at once
+BULK_CACHE_KIB = 128 << 10
 KNOWN = 20_000  # names of rows kept in memory, which does not grow with the corpus
 
 
@@ -90,6 +92,12 @@ class Tables:
     connection: sqlite3.Connection
     session: int
     known: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def expect(self, rows: int) -> None:
+        """Keep more pages in memory from here on where many chains come or are looked up at once: their digests are in
+        no order, and touch pages all over their index."""
+        if rows > MANY:
+            self.connection.execute(f"PRAGMA cache_size = -{BULK_CACHE_KIB}")
 
     def question(self, key: str) -> int:
         return self._find("questions", "key", key, "add_questions")
