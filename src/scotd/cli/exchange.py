@@ -178,22 +178,7 @@ def _import_ours(corpus: Path, files: Sequence[Path]) -> None:
 
     with writing(corpus) as opened:
         for path in files:
-            done = import_parquet(opened, path)
-            assert done.added is not None
-            click.echo(
-                f"{path}: {done.chains} chains ({done.added.new} new, {done.added.same} were there"
-                + (
-                    f", {done.added.duplicate} set aside, as others stand in their place"
-                    if done.added.duplicate
-                    else ""
-                )
-                + f"), {done.questions} questions"
-                + (
-                    f", of which {done.changed} differ in label, split or pair and stay as they were"
-                    if done.changed
-                    else ""
-                )
-            )
+            click.echo(f"{path}: {import_parquet(opened, path).taken_in()}")
 
 
 def _import_foreign(

@@ -47,6 +47,16 @@ class Exchanged:
     added: ChainsAdded | None = None
     changed: int = 0
 
+    def taken_in(self) -> str:
+        """What an import did, in words."""
+        assert self.added is not None, self
+        aside = f", {self.added.duplicate} set aside, as others stand in their place" if self.added.duplicate else ""
+        changed = f", of which {self.changed} differ in label, split or pair and stay as they were"
+        return (
+            f"{self.chains} chains ({self.added.new} new, {self.added.same} were there{aside}), "
+            f"{self.questions} questions{changed if self.changed else ''}"
+        )
+
 
 def export_parquet(
     corpus: Corpus,

@@ -173,7 +173,7 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
         if shipped is not None:
             if not shipped.is_file():
                 raise DataError(f"import_chains: {shipped}: no such file. Remove the setting, or use --fresh.")
-            say(f"chains from {shipped}: {import_parquet(corpus, shipped)}")
+            say(f"sample: {shipped}: {import_parquet(corpus, shipped).taken_in()}")
         name = teacher_name(experiment.teacher)
         if experiment.teacher.kind == "imported":
             record.skipped = True
