@@ -136,9 +136,13 @@ class Corpus:
         return [rows.question_of(row) for row in self._read(sql, values)]
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
-        """Store prompts; committed when it returns. Returns how many were new."""
-        given = [rows.prompt_row(prompt) for prompt in prompts]
-        return self.write(lambda tables: rows.insert_prompts(tables, given))
+        """Store prompts, many a transaction; committed when it returns. Returns how many were new."""
+        new = 0
+        stream = iter(prompts)
+        while batch := list(islice(stream, BATCH)):
+            given = [rows.prompt_row(prompt) for prompt in batch]
+            new += self.write(partial(rows.insert_prompts, rows=given))
+        return new
 
     def prompts(self, ids: Iterable[str] | None = None) -> dict[str, Prompt]:
         """Return prompts by their id: all, or those of `ids`; an unknown id is a CorpusError."""
