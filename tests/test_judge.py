@@ -1,6 +1,7 @@
 """Blind comparison: what is drawn, what is stored, what is computed."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -170,6 +171,14 @@ def test_a_source_is_a_student_a_teacher_or_a_selection(run: Path) -> None:
 def test_a_source_that_is_none_is_refused_in_one_sentence(run: Path, named: str, words: str) -> None:
     with pytest.raises(ScotdError, match=words):
         read(named.format(run=run), "test", 0)
+
+
+def test_a_run_without_a_corpus_that_can_be_read_says_why(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "mine")
+    with sqlite3.connect(run / "corpus.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(ScotdError, match=r"behind its answers cannot be read.* of corpus version 99"):
+        read(f"{run}:scotd", "test", 0)
 
 
 def test_pairs_leave_out_what_cannot_be_compared_and_count_it(run: Path) -> None:

@@ -99,6 +99,8 @@ def _of_student(run: Run, named: str, student: str, decoding: str, *, split: str
     if cell is None:
         known = sorted(f"{key[2]} on {key[1]}" for key in cells if key[0] == student)
         raise ConfigError(f"{named}: '{student}' has no answers '{wanted}' on '{split}'. It has: {', '.join(known)}.")
+    if not run.questions:
+        raise ConfigError(f"{named}: the questions behind its answers cannot be read. {' '.join(run.part.notes)}")
     return _texts(run, cell)
 
 
