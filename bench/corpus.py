@@ -213,14 +213,16 @@ def main() -> None:
                 found = ask(SCRIPT, name, {"folder": folder, "size": size})
                 if found["count"] != size:
                     sys.exit(f"{name}: {found['count']} of {size} chains. Nothing was measured.")
-                held = {"bytes_a_chain": round((Path(folder) / "corpus.sqlite").stat().st_size / size)}
+                more = {}
+                if name == "add":
+                    more["bytes_a_chain"] = round((Path(folder) / "corpus.sqlite").stat().st_size / size)
                 emit(
                     f"corpus_{name}",
                     chains=size,
                     chains_a_second=round(size / found["seconds"]),
                     seconds=round(found["seconds"], 2),
                     peak_gib=found["peak_gib"],
-                    **(held if name == "add" else {}),
+                    **more,
                 )
 
 

@@ -62,20 +62,26 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def training_questions() -> list[Any]:
+    from scotd.config import QuestionsConfig
+    from scotd.tasks import load_questions
+
+    return [one for one in load_questions(QuestionsConfig(task="feedback")) if one.split == "train"]
+
+
 def sampled(spec: Any) -> Found:
     import httpx
 
-    from scotd.config import PromptConfig, QuestionsConfig, TeacherConfig
+    from scotd.config import PromptConfig, TeacherConfig
     from scotd.corpus import Corpus
     from scotd.progress import silent
     from scotd.prompts import Templates, teacher_prompt
-    from scotd.tasks import load_questions
     from scotd.tasks.exemplars import load_exemplars
     from scotd.teachers.openai import OpenAITeacher
     from scotd.teachers.sampling import Want, sample
     from scotd.types import SamplingParams
 
-    asked = [one for one in load_questions(QuestionsConfig(task="feedback")) if one.split == "train"]
+    asked = training_questions()
     count = spec["chains"] // N
     questions = [replace(asked[k % len(asked)], id=f"{k:06}") for k in range(count)]
     exemplars, templates = load_exemplars("feedback"), Templates.of(PromptConfig(chat=True))
@@ -108,16 +114,14 @@ def sampled(spec: Any) -> Found:
     }
 
 
-def planned(spec: Any) -> Found:
-    """The two commands on spec["chains"] chains: their seconds and the most memory each has held."""
-    from scotd.config import QuestionsConfig
+def planned(chains: int) -> Found:
+    """The two commands on so many chains: their seconds and the most memory each has held."""
     from scotd.corpus import Corpus
-    from scotd.tasks import load_questions
 
-    asked = [one for one in load_questions(QuestionsConfig(task="feedback")) if one.split == "train"]
+    asked = training_questions()
     with tempfile.TemporaryDirectory() as name, serving([]) as (url, _):
         folder = Path(name)
-        asking = spec["chains"] // N
+        asking = chains // N
         with (folder / "train.jsonl").open("w") as train, (folder / "test.jsonl").open("w") as test:
             for number in range(asking + 1):
                 one = asked[number % len(asked)]
@@ -156,7 +160,7 @@ def command(spec: Any) -> Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    sides = {"ours": sampled, "planned": planned, "command": command}
+    sides = {"ours": sampled, "command": command}
     parser.add_argument("--side", choices=sides, help="be the client")
     parser.add_argument("--only", choices=[*PARTS, "planned"], help="one part")
     parser.add_argument("--chains", type=int, help="instead of each part's own number")
@@ -165,7 +169,7 @@ def main() -> None:
         worker(sides, given.side)
         return
     if given.only == "planned":
-        found = ask(SCRIPT, "planned", {"chains": given.chains or 100_000})
+        found = planned(given.chains or 100_000)
         if not found.pop("equal"):
             sys.exit("planned: the corpus does not hold what was planned. Nothing was measured.")
         emit("sample_planned", **found)

@@ -125,8 +125,8 @@ def _row_link(columns: Columns, found: re.Match[str]) -> str:
     """A number of a report as a link to its rows; as it stands where the corpus no longer holds that selection."""
     query, number = found.groups()
     named = parse_qs(unescape(query)).get("selection", [""])[0]
-    known = any(f"{one.run}/{one.name}" == named for one in columns.selections)
-    return f'<a href="/chains?{query}">{number}</a>' if known else found[0]
+    known = {one.title for one in columns.selections}
+    return f'<a href="/chains?{query}">{number}</a>' if named in known else found[0]
 
 
 def _page_name(cell: Cell) -> str:
@@ -165,7 +165,7 @@ def _overview(library: Library) -> dict[str, Any]:
     selections = []
     for fates in columns.selections:
         counted = [(reason, int((fates.row == place).sum())) for place, reason in enumerate(fates.reasons, start=1)]
-        named = f"{fates.run}/{fates.name}"
+        named = fates.title
         selections.append((named, int((fates.row == KEPT).sum()), counted))
     cells = []
     for number, (run, cell) in enumerate(library.cells):
@@ -190,7 +190,7 @@ def _menus(columns: Columns) -> dict[str, list[str]]:
         "mark": [mark.value for mark in Mark],
         "reason": [reason.value for reason in NoAnswer],
         "answer": sorted(columns.labels[code] for code in present),
-        "selection": [f"{fates.run}/{fates.name}" for fates in columns.selections],
+        "selection": [fates.title for fates in columns.selections],
         "fate": [KEPT_WORD, *reasons] if columns.selections else [],
         "agreement": list(AGREEMENT),
         "order": list(ORDERS),

@@ -84,7 +84,7 @@ def chain_facts(columns: Columns, row: int) -> ChainFacts:
     for selection in columns.selections:
         code = int(selection.row[row])
         if code != NONE:
-            fates.append((f"{selection.run}/{selection.name}", None if code == KEPT else selection.reasons[code - 1]))
+            fates.append((selection.title, None if code == KEPT else selection.reasons[code - 1]))
     return ChainFacts(
         row=row,
         number=int(columns.number[row]),

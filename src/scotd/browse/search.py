@@ -177,7 +177,7 @@ def mixed(columns: Columns) -> NDArray[np.bool_]:
 
 def selection_of(columns: Columns, named: str) -> Fates:
     """A selection by "RUN/NAME". Raises DataError."""
-    known = {f"{one.run}/{one.name}": one for one in columns.selections}
+    known = {one.title: one for one in columns.selections}
     return known[_known("selection", named, known)]
 
 

@@ -43,6 +43,11 @@ class Fates:
     reasons: tuple[str, ...]
     row: NDArray[np.int16]
 
+    @property
+    def title(self) -> str:
+        """ "RUN/NAME", as it is asked for."""
+        return f"{self.run}/{self.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
