@@ -210,7 +210,7 @@ def test_power_is_said_where_some_difference_would_be_found(tmp_path: Path) -> N
 def test_words_of_places() -> None:
     assert at((("chains_per_question", 5), ("training.learning_rate", 2e-5))) == "N = 5, learning rate = 2e-05"
     assert at((("filter.name", "random"), ("model", "someone/other-1B"), ("share", 0.5))) == (
-        "random, other-1B, share of the questions = 0.5"
+        "random, other-1B, 50\u00a0% of questions"
     )
     assert [spelt(value) for value in (True, None, 0.25, 30, "a/b/")] == ["true", "null", "0.25", "30", "b"]
 
@@ -310,6 +310,28 @@ def test_words_as_an_axis_and_a_second_axis(tmp_path: Path) -> None:
     assert "size, other-1B" in found["N"].wide and ">kept" not in found["N"].wide
     page = write_report(folder).read_text(encoding="utf-8")
     assert "<b>" not in page and "&lt;b&gt;" in page and Seen.of(page).unbalanced == []
+
+
+def test_a_plot_along_words_is_not_drawn_where_it_is_the_plot_of_all(tmp_path: Path) -> None:
+    students = {
+        "kept": {"target": "scotd", "sweep": {"filter.name": ["random", "shortest"]}, "filter": {"budget": 3}},
+        "label-only": {"target": "label-only"},
+    }
+    folder = make_sweep(tmp_path / "run", n=12, experiment={**SWEPT, "students": students, "seeds": []})
+    assert axis_plots(collect(folder).tables) == ()
+    page = write_report(folder).read_text(encoding="utf-8")
+    (legend,) = re.findall(r'<ul class="legend">(.*?)</ul>', page)
+    assert re.findall(r"</span>(.*?)</li>", legend) == ["SCoTD", "Label-Only"]
+
+
+def test_many_rows_that_are_not_clear_of_guessing_are_counted_and_not_named(tmp_path: Path) -> None:
+    students = {
+        "scotd": {"target": "scotd", "sweep": {"share": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}},
+        "label-only": {"target": "label-only"},
+    }
+    folder = make_sweep(tmp_path / "run", n=2, experiment={**SWEPT, "students": students, "seeds": []})
+    (sentence,) = [limit for limit in collect(folder).limits if "guessing" in limit]
+    assert re.search(r"at this scale: \d+ of \d+ rows of the table\.$", sentence) and "of questions" not in sentence
 
 
 # -- votes

@@ -30,7 +30,8 @@ def axis_plots(tables: Sequence[SplitTable]) -> tuple[tuple[str, Plot], ...]:
     """Draw accuracy along each axis of the sweeps, the name of the axis with each plot.
 
     Along numbers these are curves, one for every row and place on the other axes, with the rows that were not swept as
-    levels; along words (filters, models) every value has a line of its own.
+    levels; along words (filters, models) every value has a line of its own, and what would be `accuracy_plot` once more
+    is left out.
     """
     found = []
     places = [dict(arm.cell.place) for table in tables for arm in table.arms]
@@ -41,7 +42,8 @@ def axis_plots(tables: Sequence[SplitTable]) -> tuple[tuple[str, Plot], ...]:
             panels = [panel for table in tables for panel in _panels(table, axis)]
             drawn = curve_plot(panels, name, f"Accuracy along {axis_name(axis)}, with intervals.")
         else:
-            drawn = accuracy_plot([part for table in tables if (part := _along(table, axis)).swept], name)
+            parts = [part for table in tables if (part := _along(table, axis)).swept]
+            drawn = None if parts == list(tables) else accuracy_plot(parts, name)
         if drawn is not None:
             found.append((axis_name(axis), drawn))
     return tuple(found)

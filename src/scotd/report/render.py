@@ -30,7 +30,7 @@ def html(report: Report) -> str:
     template = _environment().get_template("template.html.j2")
     return template.render(
         report=report,
-        legend=legend(),
+        legend=legend({row.cell.target for row in rows}),
         several=len(report.runs) > 1,
         folded=len(report.runs) > 1 or (report.swept and len(rows) > MANY),
         comparisons=sum(row.comparison is not None for row in rows),

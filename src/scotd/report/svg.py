@@ -8,7 +8,7 @@ matplotlib escapes it.
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -134,6 +134,8 @@ def _variable(attribute: str, colour: str) -> str:
     return f"{attribute}: {colour}" if name is None else f"{attribute}: var({name})"
 
 
-def legend() -> tuple[tuple[str, str], ...]:
-    """Return each target's name with the CSS variable of its colour."""
-    return tuple((TARGET_NAMES[target], VARIABLES[TARGET_COLOURS[target]]) for target in TARGET_COLOURS)
+def legend(targets: Container[Target]) -> tuple[tuple[str, str], ...]:
+    """Return the name of each of these targets with the CSS variable of its colour."""
+    return tuple(
+        (TARGET_NAMES[target], VARIABLES[colour]) for target, colour in TARGET_COLOURS.items() if target in targets
+    )

@@ -11,6 +11,7 @@ from scotd.stats import detectable_difference
 from scotd.types import Target
 
 POWER = 0.8
+MANY_NAMES = 4  # more are counted
 
 
 def verdict(tables: Sequence[SplitTable], confidence: float) -> tuple[str, ...]:
@@ -190,4 +191,6 @@ def _chance_sentences(table: SplitTable) -> list[str]:
     if not unclear:
         return []
     names = unclear[0] if len(unclear) == 1 else f"{', '.join(unclear[:-1])} and {unclear[-1]}"
+    if len(unclear) > MANY_NAMES:
+        names = f"{len(unclear)} of {sum(arm.interval is not None for arm in table.arms)} rows of the table"
     return [f"Not told from guessing ({percent(table.chance)}) on {table.split} at this scale: {names}."]

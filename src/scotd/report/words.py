@@ -71,10 +71,16 @@ def spelt(value: Value) -> str:
 
 
 def at(place: Place) -> str:
-    """Return "N = 5, learning rate = 2e-05"; a value that is a word stands for itself."""
-    return ", ".join(
-        spelt(value) if isinstance(value, str) else f"{axis_name(axis)} = {spelt(value)}" for axis, value in place
-    )
+    """Return "N = 5, learning rate = 2e-05"; a value that is a word stands for itself, a share is a percentage."""
+    return ", ".join(_at(axis, value) for axis, value in place)
+
+
+def _at(axis: str, value: Value) -> str:
+    if isinstance(value, str):
+        return spelt(value)
+    if axis == "share" and isinstance(value, int | float):
+        return f"{100 * value:g}\u00a0% of questions"
+    return f"{axis_name(axis)} = {spelt(value)}"
 
 
 def row_name(cell: Cell) -> str:
