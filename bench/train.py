@@ -250,7 +250,7 @@ def compare_losses(name: str, vocabulary: int, rounds: int) -> None:
     import torch
 
     from scotd.device import keep_memory
-    from scotd.forward import CHUNK_BYTES, ChunkedLoss
+    from scotd.forward import CACHED_BYTES, ChunkedLoss
 
     keep_memory()
     torch.manual_seed(0)
@@ -264,7 +264,7 @@ def compare_losses(name: str, vocabulary: int, rounds: int) -> None:
 
     def chunked(dtype: torch.dtype) -> torch.Tensor:
         terms = torch.arange(720), targets, torch.ones(720)
-        found: torch.Tensor = ChunkedLoss.apply(states.to(dtype), head, None, *terms, CHUNK_BYTES // (4 * vocabulary))
+        found: torch.Tensor = ChunkedLoss.apply(states.to(dtype), head, None, *terms, CACHED_BYTES // (4 * vocabulary))
         return found
 
     def gradient(way: Callable[[torch.dtype], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:

@@ -86,11 +86,20 @@ def test_loss_and_every_gradient_equal_separate_sequences(
     kind: str, plain_head: bool, plain_keys: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scotd.forward.PLAIN_KEYS", plain_keys)
-    monkeypatch.setattr("scotd.forward.CHUNK_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk,
+    monkeypatch.setattr("scotd.forward.CACHED_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk,
     monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)  # two chunks a product
     model = make_model(kind).double()
     assert head_is_plain(model)
     assert_equal_to_separate(model, kind, plain_head=plain_head)
+
+
+def test_a_head_with_a_bias_gets_its_gradient_too(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scotd.forward.CACHED_BYTES", 4 * VOCABULARY * 3)
+    monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)
+    model = make_model("llama")
+    model.lm_head = torch.nn.Linear(model.config.hidden_size, VOCABULARY)
+    assert head_is_plain(model.double())
+    assert_equal_to_separate(model, "llama", plain_head=True)
 
 
 def test_a_head_that_does_more_than_a_product_is_noticed_and_gets_its_logits_whole() -> None:

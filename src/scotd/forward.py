@@ -28,8 +28,9 @@ from scotd.tree import Block, TreeBatch
 
 ATTENTION = "scotd_tree"
 PLAIN_KEYS = 512  # longer paths take torch's own attention kernel
+GROUP_BYTES = 256 << 20  # of logits, narrow: each product with them passes over the whole head
 CHUNK_BYTES = 64 << 20  # of float32 logits at a time
-GROUP_BYTES = 256 << 20  # of their gradients, narrow again: each product with them passes over the whole head
+CACHED_BYTES = 4 << 20  # the same for the loss on a CPU, whose caches hold so much
 
 
 def block_attention(  # noqa: PLR0917 - the signature is transformers'
@@ -77,46 +78,24 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, block: Block, scaling:
     three times as long at these sizes. Elsewhere, and for long paths, whose scores would fill memory, it is the better.
     """
     if query.device.type == "cpu" and key.shape[2] <= PLAIN_KEYS:
-        out: Tensor = PlainAttention.apply(query, key, value, block.mask, scaling)
+        out = _plain_attention(query, key, value, block.mask, scaling)
     else:
         grouped = query.shape[1] != key.shape[1]
         out = scaled_dot_product_attention(query, key, value, attn_mask=block.mask, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-class PlainAttention(torch.autograd.Function):
-    """Masked attention as matrix products, the query heads of a group side by side. It keeps the weights, not the
-    scores: query (n, H, Q, D), key and value (n, G, P, D), mask (n, 1, Q, P) bool -> (n, H, Q, D)."""
-
-    @staticmethod
-    def forward(  # noqa: PLR0917 - autograd's positional signature
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float
-    ) -> Tensor:
-        rows, heads, queries, _ = query.shape
-        groups = key.shape[1]
-        grouped = query.reshape(rows, groups, -1, query.shape[3])
-        scores = (grouped @ key.transpose(2, 3)).view(rows, heads, queries, -1)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        scores = scores.to(wide).mul_(scaling).masked_fill_(~mask, -torch.inf)
-        weights = scores.softmax(dim=-1).to(query.dtype).view(rows, groups, -1, key.shape[2])
-        out = weights @ value
-        ctx.save_for_backward(grouped, key, value, weights, out)
-        ctx.scaling = scaling
-        return out.view(rows, heads, queries, -1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, weights, out = ctx.saved_tensors
-        shape = gradient.shape[:-1]
-        gradient = gradient.reshape(out.shape)
-        for_value = weights.transpose(2, 3) @ gradient
-        wide = torch.promote_types(gradient.dtype, torch.float32)
-        inner = (gradient @ value.transpose(2, 3)).to(wide)
-        inner -= (gradient.to(wide) * out.to(wide)).sum(dim=-1, keepdim=True)
-        inner = inner.mul_(weights).mul_(ctx.scaling).to(query.dtype)
-        for_query = (inner @ key).view(*shape, -1)
-        for_key = inner.transpose(2, 3) @ query
-        return for_query, for_key, for_value, None, None
+def _plain_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """Masked attention as matrix products, the query heads of a group side by side: query (n, H, Q, D), key and value
+    (n, G, P, D), mask (n, 1, Q, P) bool -> (n, H, Q, D). A softmax adds up in float32 or better."""
+    rows, heads, queries, _ = query.shape
+    groups = rows * key.shape[1]
+    unseen = torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+    unseen = unseen.expand(rows, heads, queries, -1).reshape(groups, -1, mask.shape[3])
+    grouped, key, value = (states.reshape(groups, -1, states.shape[3]) for states in (query, key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        scores = torch.baddbmm(unseen, grouped, key.transpose(1, 2), alpha=scaling)
+        return (scores.softmax(dim=-1) @ value).view(rows, heads, queries, -1)
 
 
 def refuse_unknown(module: torch.nn.Module, options: dict[str, object], own_mask: Tensor | None) -> None:
@@ -204,31 +183,29 @@ class ChunkedLoss(torch.autograd.Function):
         bounds = torch.searchsorted(sources, torch.arange(0, len(states) + chunk, chunk, device=states.device)).tolist()
         total = torch.zeros((), dtype=wide, device=states.device)
         group = chunk * max(1, GROUP_BYTES // (chunk * weight.shape[0] * states.element_size()))
-        gradients = states.new_empty(min(group, len(states)), weight.shape[0])
-        for number, start in enumerate(range(0, len(states), chunk)):
-            terms = slice(bounds[number], bounds[number + 1])
-            source, target, share = sources[terms] - start, targets[terms], weights[terms]
-            logits = linear(states[start : start + chunk], head, add).to(wide)
-            greatest = logits.amax(dim=-1, keepdim=True)
-            chosen = logits[source, target]
-            exponentials = logits.sub_(greatest).exp_()  # one pass serves the loss and its gradient
-            sums = exponentials.sum(dim=-1, keepdim=True)
-            total += (share * ((greatest + sums.log())[source, 0] - chosen)).sum()
-            gradient = exponentials.mul_(mass[start : start + chunk, None] / sums)
-            gradient.index_put_((source, target), -share, accumulate=True)
-            if for_bias is not None:
-                for_bias += gradient.sum(dim=0)
-            done = start + len(gradient)
-            first = start - start % group
-            gradients[start - first : done - first] = gradient
-            if done - first < group and done < len(states):
-                continue
-            held = gradients[: done - first]
+        for first in range(0, len(states), group):
+            inside = states[first : first + group]
+            held = linear(inside, head, add)  # logits, which their gradients replace chunk by chunk
+            for start in range(first, first + len(held), chunk):
+                terms = slice(bounds[start // chunk], bounds[start // chunk + 1])
+                source, target, share = sources[terms] - start, targets[terms], weights[terms]
+                logits = held[start - first : start - first + chunk]
+                greatest = logits.amax(dim=-1).to(wide)
+                chosen = logits[source, target].to(wide)
+                gradient = logits.to(wide).softmax(dim=-1)
+                normaliser = greatest - gradient.amax(dim=-1).log()
+                total += (share * (normaliser[source] - chosen)).sum()
+                gradient *= mass[start : start + chunk, None]
+                gradient.index_put_((source, target), -share, accumulate=True)
+                if for_bias is not None:
+                    for_bias += gradient.sum(dim=0)
+                logits.copy_(gradient)
             if for_states is not None:
-                torch.mm(held, head, out=for_states[first:done])
+                torch.mm(held, head, out=for_states[first : first + group])
             if wants_weight:
-                product = held.T @ states[first:done]
+                product = held.T @ inside
                 for_weight = product.to(wide) if for_weight is None else for_weight.add_(product)
+            del held, logits  # before the next group's take their place
         ctx.save_for_backward(for_states, for_weight, for_bias)
         ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
         return total
@@ -265,8 +242,9 @@ def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = No
         return logits_loss(model(**_inputs(batch)).logits[0], batch)
 
     def in_chunks(states: Tensor, head: Any) -> Tensor:
+        chunk = _rows(head, CACHED_BYTES if states.device.type == "cpu" else CHUNK_BYTES)
         found: Tensor = ChunkedLoss.apply(
-            states, head.weight, head.bias, batch.sources, batch.targets, batch.weights, _chunk(head)
+            states, head.weight, head.bias, batch.sources, batch.targets, batch.weights, chunk
         )
         return found
 
@@ -296,7 +274,7 @@ def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
     def in_chunks(states: Tensor, head: Any) -> Tensor:
         weight, bias = head.weight.to(states.dtype), None if head.bias is None else head.bias.to(states.dtype)
         found = batch.weights.new_empty(len(batch.targets), dtype=torch.promote_types(states.dtype, torch.float32))
-        size = _chunk(head)
+        size = _rows(head, CHUNK_BYTES)
         for start in range(0, len(states), size):
             inside = (batch.sources >= start) & (batch.sources < start + size)
             logits = linear(states[start : start + size], weight, bias)
@@ -308,8 +286,9 @@ def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
     return found
 
 
-def _chunk(head: Any) -> int:
-    return max(1, CHUNK_BYTES // (4 * int(head.weight.shape[0])))
+def _rows(head: Any, chunk_bytes: int) -> int:
+    """How many rows of float32 logits make so many bytes."""
+    return max(1, chunk_bytes // (4 * int(head.weight.shape[0])))
 
 
 @contextmanager
