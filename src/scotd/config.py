@@ -172,7 +172,7 @@ class TeacherConfig(Section):
     logprobs: bool = True
     prices: PricesConfig | None = None
     max_cost: Annotated[float, Field(gt=0)] | None = None
-    batch_chains: Count = 64
+    batch_chains: Count = 128
     device: str | None = None
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
