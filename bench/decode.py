@@ -147,7 +147,7 @@ def compare(kind: str, given: argparse.Namespace) -> None:
     from scotd.config import TeacherConfig
 
     name = {"vote": "decode_vote_30", "teacher": "teacher_few_shot_30"}[kind]
-    count = given.questions or 8
+    count = given.questions or {"vote": 8, "teacher": 4}[kind]
     base: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=SIDES, help="be the worker of one side")
     parser.add_argument("--only", choices=["vote", "teacher"])
-    parser.add_argument("--questions", type=int, help="how many; 8 unless set")
+    parser.add_argument("--questions", type=int, help="how many; 8 with votes, 4 for the teacher")
     parser.add_argument("--batch", type=int, help="chains that ours writes at once; for the teacher its default")
     parser.add_argument("--rounds", type=int, help="3 with votes; 1 for the teacher, whose peer takes minutes")
     given = parser.parse_args()
