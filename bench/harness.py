@@ -2,7 +2,8 @@
 
 A benchmark file is its own worker: `python bench/train.py --side ours` reads a JSON specification from stdin and prints
 its findings as the last line of stdout. Processes of their own keep one side's memory, allocator and threads out of the
-other's; turns keep a busy machine busy for all.
+other's; turns keep a busy machine busy for all. Sides with a `Clock` can take turns step by step: then minutes in which
+the machine is slow are slow for both.
 """
 
 import json
@@ -10,12 +11,15 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 Found = dict[str, Any]
+STEP = "step"  # what a worker says between two of its steps
 
 
 def emit(name: str, **values: Any) -> None:
@@ -38,20 +42,81 @@ def _installed(name: str) -> bool:
         return False
 
 
+class Side:
+    """One side's process, from its first step to its findings."""
+
+    def __init__(self, script: str, side: str, spec: Mapping[str, Any]) -> None:
+        self.what = f"{script} --side {side}"
+        self.found: Found | None = None
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, script, "--side", side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self._tell(json.dumps(spec))
+
+    def step(self) -> None:
+        """Let it go on, to its next step's end or to its own."""
+        self._tell("")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        last = ""
+        for answer in self._process.stdout:
+            if answer.strip() == STEP:
+                return
+            last = answer.strip() or last
+        if self._process.wait() != 0:
+            self._fail()
+        self.found = json.loads(last)
+
+    def _fail(self) -> NoReturn:
+        self._errors.seek(0)
+        sys.exit(f"{self.what} failed:\n{self._errors.read()[-3000:]}")
+
+
+class Clock:
+    """A worker's steps, each timed from when it may begin. The first begins when the clock is made."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._started = time.perf_counter()
+
+    def tick(self, *_: object) -> None:
+        """A step is done: wait for this side's next turn."""
+        self.seconds.append(time.perf_counter() - self._started)
+        print(f"\n{STEP}", flush=True)
+        sys.stdin.readline()
+        self._started = time.perf_counter()
+
+
 def ask(script: str, side: str, spec: Mapping[str, Any]) -> Found:
-    """Run one side in a process of its own. Its stderr is shown where it fails."""
-    done = subprocess.run(
-        [sys.executable, script, "--side", side],
-        check=False,
-        input=json.dumps(spec),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-    )
-    if done.returncode != 0:
-        sys.exit(f"{script} --side {side} failed:\n{done.stderr[-3000:]}")
-    found: Found = json.loads(done.stdout.splitlines()[-1])
-    return found
+    """Run one side to its end. Its stderr is shown where it fails."""
+    asked = Side(script, side, spec)
+    while asked.found is None:
+        asked.step()
+    return asked.found
+
+
+def step_by_step(script: str, sides: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Found]:
+    """Run the sides in turns of one step. All of them are in memory at once."""
+    note(f"{spec.get('name', Path(script).stem)}: {' and '.join(sides)} in turns")
+    asked = {
+        side: Side(script, side, spec) for side in sides
+    }  # each goes to its first step's end before the next starts
+    while waiting := [one for one in asked.values() if one.found is None]:
+        for one in waiting:
+            one.step()
+    return {side: one.found or {} for side, one in asked.items()}
 
 
 def turns(script: str, sides: Sequence[str], spec: Mapping[str, Any], rounds: int) -> dict[str, list[Found]]:
@@ -65,8 +130,8 @@ def turns(script: str, sides: Sequence[str], spec: Mapping[str, Any], rounds: in
 
 
 def worker(sides: Mapping[str, Callable[[Any], Found]], side: str) -> None:
-    """The other end of `ask`."""
-    print("\n" + json.dumps(sides[side](json.load(sys.stdin))), flush=True)
+    """The other end of a `Side`."""
+    print("\n" + json.dumps(sides[side](json.loads(sys.stdin.readline()))), flush=True)
 
 
 def median(found: Sequence[Found], key: str) -> float:

@@ -9,8 +9,9 @@ Equality comes first: in float32 the first step's loss and gradient norm of both
 same tokens. TRL runs as its users would run it here at its best: prompts and completions tokenised beforehand, loss on
 completions, no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head. Packing and
 padding-free need FlashAttention. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which
-are not counted. Both sides keep big blocks of memory (`device.keep_memory`) and use the same
-optimizer. A step's time is everything between two steps' ends: data, forward, backward, clipping, update.
+are not counted. Both sides keep big blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time
+is everything between two steps' ends: data, forward, backward, clipping, update. The sides take turns step by step: on
+a shared machine the rate of either moves by a fifth within an hour.
 """
 
 import argparse
@@ -20,12 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from harness import Found, ask, emit, median, note, peak_gib, turns, worker
+from harness import Clock, Found, ask, emit, note, peak_gib, step_by_step, worker
 
 BATCH = 32
 SCRIPT = str(Path(__file__))
@@ -110,7 +111,7 @@ def ours(spec: Any) -> Found:
         checkpoints=0,
         compile=spec["compile"],
     )
-    times = [time.perf_counter()]
+    clock = Clock()
     logs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder, recording(logs):
         train(
@@ -119,9 +120,9 @@ def ours(spec: Any) -> Found:
             config,
             folder=Path(folder),
             dtype=torch.bfloat16 if spec["bf16"] else torch.float32,
-            on_step=lambda *_: times.append(time.perf_counter()),
+            on_step=clock.tick,
         )
-    return findings(times, logs)
+    return findings(clock, logs)
 
 
 def trl(spec: Any) -> Found:
@@ -144,12 +145,12 @@ def trl(spec: Any) -> Found:
     ]
     if spec["shuffled"]:
         random.Random(0).shuffle(rows)
-    times = [time.perf_counter()]
+    clock = Clock()
     logs: list[dict[str, float]] = []
 
-    class Clock(TrainerCallback):
+    class Steps(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            times.append(time.perf_counter())
+            clock.tick()
 
     with tempfile.TemporaryDirectory() as folder, recording(logs):
         arguments = SFTConfig(
@@ -174,11 +175,11 @@ def trl(spec: Any) -> Found:
             args=arguments,
             train_dataset=Dataset.from_list(rows),
             processing_class=loaded.tokenizer,
-            callbacks=[Clock()],
+            callbacks=[Steps()],
         )
         with patch.object(trainer, "_get_train_sampler", lambda *_: torch.utils.data.SequentialSampler(rows)):
             trainer.train()
-    return findings(times, logs)
+    return findings(clock, logs)
 
 
 def recording(logs: list[dict[str, float]]) -> Any:
@@ -195,11 +196,10 @@ def recording(logs: list[dict[str, float]]) -> Any:
     return patch.object(Trainer, "log", log)
 
 
-def findings(times: list[float], logs: list[dict[str, float]]) -> Found:
+def findings(clock: Clock, logs: list[dict[str, float]]) -> Found:
     """The first two steps warm caches and allocator up; the optimizer's state appears in the first."""
-    seconds = [after - before for before, after in pairwise(times)]
     return {
-        "seconds": seconds[2:] or seconds,
+        "seconds": clock.seconds[2:] or clock.seconds,
         "loss": float(logs[0]["loss"]),
         "gradient": float(logs[0]["grad_norm"]),
         "peak_gib": peak_gib(),
@@ -219,23 +219,26 @@ def check_equal(questions: list[Any], rows: int) -> float:
     return difference
 
 
-def compare(name: str, questions: list[Any], rounds: int) -> None:
-    """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all."""
+def compare(name: str, questions: list[Any]) -> None:
+    """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all.
+
+    The ratio is the median over pairs of steps, ours and TRL's next to each other in time.
+    """
     chains = len(questions[0][1])
     rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
     difference = check_equal(questions[: BATCH // chains], rows)
     compiled = "compiled" in name
-    spec = {"questions": questions, "rows": rows, "bf16": True, "shuffled": True, "compile": compiled}
-    found = turns(SCRIPT, ["ours", "trl"], spec, rounds)
-    seconds = {side: median(rows, "seconds") for side, rows in found.items()}
-    memory = {side: median(rows, "peak_gib") for side, rows in found.items()}
+    spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True, "compile": compiled}
+    found = step_by_step(SCRIPT, ["ours", "trl"], spec)
+    seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
+    ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
     emit(
         name,
-        ratio=round(seconds["trl"] / seconds["ours"], 2),
-        chains_a_second={side: round(batch_of(questions) / value, 2) for side, value in seconds.items()},
-        peak_gib=memory,
-        memory_ratio=round(memory["ours"] / memory["trl"], 2),
-        rounds=rounds,
+        ratio=round(median(ratios), 2),
+        ratios=[round(ratio, 2) for ratio in ratios],
+        chains_a_second={side: round(batch_of(questions) / median(times), 2) for side, times in seconds.items()},
+        peak_gib={side: one["peak_gib"] for side, one in found.items()},
+        memory_ratio=round(float(found["ours"]["peak_gib"]) / float(found["trl"]["peak_gib"]), 2),
         difference=difference,
         chains=chains,
         prompt=round(sum(len(prompt) for prompt, _ in questions) / len(questions), 1),
@@ -243,10 +246,8 @@ def compare(name: str, questions: list[Any], rounds: int) -> None:
     )
 
 
-def compare_losses(name: str, vocabulary: int, rounds: int) -> None:
+def compare_losses(name: str, vocabulary: int, times: int) -> None:
     """The head's product and loss of 720 states, forward and backward: in chunks against whole logits."""
-    from statistics import median as middle
-
     import torch
 
     from scotd.device import keep_memory
@@ -277,18 +278,18 @@ def compare_losses(name: str, vocabulary: int, rounds: int) -> None:
     if difference > 1e-5:
         sys.exit(f"{name}: gradients differ by {difference:.1e}. Nothing was measured.")
     seconds: dict[str, list[float]] = {"ours": [], "whole": []}
-    for number in range(3 * rounds + 1):
+    for number in range(times + 1):
         for side, way in (("ours", chunked), ("whole", whole)):
             started = time.perf_counter()
             gradient(way, torch.bfloat16)
             if number > 0:
                 seconds[side].append(time.perf_counter() - started)
-    medians = {side: round(middle(times), 4) for side, times in seconds.items()}
+    medians = {side: round(median(held), 4) for side, held in seconds.items()}
     emit(
         name,
         ratio=round(medians["whole"] / medians["ours"], 2),
         seconds=medians,
-        rounds=3 * rounds,
+        times=times,
         difference=difference,
     )
 
@@ -297,9 +298,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=["ours", "trl"], help="be the worker of one side")
     parser.add_argument("--only", help="part of a benchmark's name")
-    parser.add_argument("--rounds", type=int, default=1, help="sides in turns; more are steadier")
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
-    parser.add_argument("--steps", type=int, default=5, help="a round, two of which warm up")
+    parser.add_argument("--steps", type=int, default=7, help="of each side, in turns; the first two warm up")
     given = parser.parse_args()
     if given.side:
         worker({"ours": ours, "trl": trl}, given.side)
@@ -327,12 +327,12 @@ def main() -> None:
     for name, questions in benchmarks.items():
         if given.only is None or given.only in name:
             note(f"{name}: equality first")
-            compare(name, questions(), 1 if "compiled" in name else given.rounds)
+            compare(name, questions())
     if given.curves:
         for vocabulary in (32_000, 49_152, 151_936):
             name = f"train_curve_vocabulary_{vocabulary}"
             if given.only is None or given.only in name:
-                compare_losses(name, vocabulary, given.rounds)
+                compare_losses(name, vocabulary, 9)
 
 
 if __name__ == "__main__":
