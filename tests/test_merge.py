@@ -215,6 +215,9 @@ def test_stopped_anywhere_and_run_again_it_is_as_if_never_stopped(
         class Bar:
             left = steps if description.startswith("merging") else 1_000
 
+            def begin_at(self, n: int) -> None:
+                pass
+
             def advance(self, n: int, note: str = "") -> None:
                 self.left -= 1
                 if self.left < 0:

@@ -120,6 +120,9 @@ class Said:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def begin_at(self, n: int) -> None:
+        pass
+
     def advance(self, n: int, note: str = "") -> None:
         self.notes.append(note)
 

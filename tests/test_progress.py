@@ -68,7 +68,8 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
     with track("sampling [x]", 4, stream=stream) as progress:
-        progress.advance(3, note="1 [failed]")
+        progress.begin_at(2)
+        progress.advance(1, note="1 [failed]")
         progress.say("a remark [in brackets]")
         progress.advance(1)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
@@ -94,4 +95,18 @@ def test_a_forecast_waits_for_a_rate_that_means_something() -> None:
     assert stream.getvalue().splitlines()[:2] == [
         "sampling: 8 of 1000 (1%), 12.0/min",
         "sampling: 80 of 1000 (8%), 1.0/s, 15 min 20 s left",
+    ]
+
+
+def test_what_was_done_before_makes_no_rate() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with track("training", 132, stream=stream, clock=clock) as progress:
+        clock.now = 30  # loading
+        progress.begin_at(88)
+        clock.now = 42
+        progress.advance(2)
+        clock.now = 54
+    assert stream.getvalue().splitlines() == [
+        "training: 90 of 132 (68%), 10.0/min, 4 min 12 s left",
+        "training: 90 of 132 (68%), 5.0/min, 24 s in all",
     ]

@@ -25,6 +25,9 @@ SETTLED_SECONDS, SETTLED_SHARE = 60.0, 0.05
 class Progress(Protocol):
     """What a stage tells of itself."""
 
+    def begin_at(self, n: int) -> None:
+        """Count `n` that were done earlier: no rate and no forecast is made of them."""
+
     def advance(self, n: int, note: str = "") -> None:
         """Count `n` more done; `note` replaces the earlier note ("" keeps it)."""
 
@@ -65,6 +68,9 @@ def silent(description: str, total: int | None = None) -> Iterator[Progress]:
 
 
 class _Silent:
+    def begin_at(self, n: int) -> None:
+        pass
+
     def advance(self, n: int, note: str = "") -> None:
         pass
 
@@ -81,8 +87,12 @@ class _Lines:
         self._description, self._total, self._stream = description, total, stream
         self._every, self._clock = every_seconds, clock
         self._started = self._last = clock()
-        self._done = 0
+        self._done = self._before = 0
         self._note = ""
+
+    def begin_at(self, n: int) -> None:
+        self._done = self._before = n
+        self._started = self._clock()
 
     def advance(self, n: int, note: str = "") -> None:
         self._done += n
@@ -100,7 +110,7 @@ class _Lines:
 
     def _line(self, seconds: float, *, ended: bool) -> str:
         share = f" of {self._total} ({self._done / self._total:.0%})" if self._total else ""
-        rate = self._done / seconds if seconds > 0 else 0.0
+        rate = (self._done - self._before) / seconds if seconds > 0 else 0.0
         parts = [f"{self._done}{share}", _rate(rate)]
         if ended:
             parts.append(f"{duration(seconds)} in all")
@@ -146,6 +156,9 @@ def on_bar(shown: "Bars", description: str, total: int | None, *, stays: bool = 
     task = shown.add_task(escape(description), total=total, note="")
 
     class _Bar:
+        def begin_at(self, n: int) -> None:
+            shown.reset(task, completed=n)
+
         def advance(self, n: int, note: str = "") -> None:
             if note:
                 shown.update(task, advance=n, note=note)

@@ -189,6 +189,9 @@ def _train(
 
         def on_step(done: int, _steps: int, loss: float | None) -> None:
             nonlocal seen
+            if done > seen + 1:  # it goes on from a checkpoint
+                bar.begin_at(done - 1)
+                seen = done - 1
             bar.advance(done - seen, note=f"loss {loss:.3f}" if loss is not None else "")
             seen = done
 
