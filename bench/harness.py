@@ -101,22 +101,16 @@ class Clock:
 
 def ask(script: str, side: str, spec: Mapping[str, Any]) -> Found:
     """Run one side to its end. Its stderr is shown where it fails."""
-    asked = Side(script, side, spec)
-    while asked.found is None:
-        asked.step()
-    return asked.found
+    return step_by_step(script, [side], spec)[side]
 
 
 def step_by_step(script: str, sides: Sequence[str], spec: Mapping[str, Any]) -> dict[str, Found]:
-    """Run the sides in turns of one step. All of them are in memory at once."""
-    note(f"{spec.get('name', Path(script).stem)}: {' and '.join(sides)} in turns")
-    asked = {
-        side: Side(script, side, spec) for side in sides
-    }  # each goes to its first step's end before the next starts
+    """Run the sides in turns of one step, all in memory at once; one starts when the first step of another is done."""
+    asked = {side: Side(script, side, spec) for side in sides}
     while waiting := [one for one in asked.values() if one.found is None]:
         for one in waiting:
             one.step()
-    return {side: one.found or {} for side, one in asked.items()}
+    return {side: one.found for side, one in asked.items() if one.found is not None}
 
 
 def turns(script: str, sides: Sequence[str], spec: Mapping[str, Any], rounds: int) -> dict[str, list[Found]]:

@@ -229,6 +229,7 @@ def compare(name: str, questions: list[Any]) -> None:
     difference = check_equal(questions[: BATCH // chains], rows)
     compiled = "compiled" in name
     spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True, "compile": compiled}
+    note(f"{name}: ours and trl in turns")
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))

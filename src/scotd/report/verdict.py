@@ -190,7 +190,8 @@ def _chance_sentences(table: SplitTable) -> list[str]:
     ]
     if not unclear:
         return []
-    names = unclear[0] if len(unclear) == 1 else f"{', '.join(unclear[:-1])} and {unclear[-1]}"
     if len(unclear) > MANY_NAMES:
         names = f"{len(unclear)} of {sum(arm.interval is not None for arm in table.arms)} rows of the table"
+    else:
+        names = unclear[0] if len(unclear) == 1 else f"{', '.join(unclear[:-1])} and {unclear[-1]}"
     return [f"Not told from guessing ({percent(table.chance)}) on {table.split} at this scale: {names}."]
