@@ -3,6 +3,8 @@
     python bench/train.py                # or: make bench BENCH=train
     python bench/train.py --only compiled        # both through torch.compile, which takes TRL minutes
     python bench/train.py --only rows            # rows of 1, 2, 4 of a question's 8 chains
+    python bench/train.py --grouped              # TRL with group_by_length, off by default: batches without padding
+    python bench/train.py --chains mine.parquet  # your own, 8 a question: what `scotd corpus export` wrote
     python bench/train.py --curves       # over chains a question, prompt length and vocabulary
 
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
@@ -22,19 +24,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 from unittest.mock import patch
 
 from harness import Clock, Found, ask, emit, note, peak_gib, step_by_step, worker
 
 BATCH = 32
+GROUPED = 50  # batches among which transformers' group_by_length sorts
 SCRIPT = str(Path(__file__))
 FEW = Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet"  # 8 chains a question
 MANY = Path(__file__).with_name("feedback-30-chains.parquet")  # 30 chains for each of 24 questions
 
 
-def random_questions(chains: int, steps: int, prompt: int, chain: int) -> list[Any]:
+def random_questions(chains: int, steps: int, *, prompt: int, chain: int) -> list[Any]:
     """Random tokens in the lengths of a real task: prompts and chains vary by a third around their mean. Nothing is
     shared but the prompt."""
     draw = random.Random(0)
@@ -51,7 +54,7 @@ def batch_of(questions: list[Any]) -> int:
     return chains * (BATCH // chains)
 
 
-def teacher_questions(chains: int, steps: int) -> list[Any]:
+def teacher_questions(chains: int, steps: int, file: Path | None = None) -> list[Any]:
     """A teacher's chains with their questions as a student gets them: what a teacher really repeats."""
     from transformers import AutoTokenizer
 
@@ -68,13 +71,15 @@ def teacher_questions(chains: int, steps: int) -> list[Any]:
     templates = Templates.of(PromptConfig())
     targets: dict[str, list[list[int]]] = {}
     with tempfile.TemporaryDirectory() as folder, Corpus.open(Path(folder) / "corpus.sqlite") as corpus:
-        import_parquet(corpus, FEW if chains <= 8 else MANY)
+        import_parquet(corpus, file or (FEW if chains <= 8 else MANY))
         questions = {question.key: question for question in corpus.questions()}
         for chain in corpus.chains():
             if chain.sampling.temperature == 1:
-                tokens = encode_target(tokenizer, chain.text, finished=chain.finish is Finish.STOP)
+                tokens = encode_target(tokenizer, chain.text, finished=chain.finish is not Finish.LENGTH)
                 targets.setdefault(chain.question_key, []).append(tokens)
     whole = [key for key, held in targets.items() if len(held) >= chains][: steps * (BATCH // chains)]
+    if len(whole) < 3 * (BATCH // chains):
+        sys.exit(f"{file}: {len(whole)} questions have {chains} chains; three steps need {3 * (BATCH // chains)}.")
     return [
         [encode_prompt(tokenizer, student_prompt(questions[key], templates)), targets[key][:chains]] for key in whole
     ]
@@ -97,9 +102,13 @@ def ours(spec: Any) -> Found:
     keep_memory()
     torch.manual_seed(0)
     loaded = load(resolve("smollm2-135m-instruct"), dtype=torch.float32, device=pick_device())
+    questions = spec["questions"]
+    if spec["grouped"]:
+        wanted = spec["steps"] * (BATCH // len(questions[0][1]))
+        questions = questions[:: max(1, len(questions) // wanted)][:wanted]
     examples = [
         TokenExample(prompt=tuple(prompt), branches=tuple(Branch(tokens=tuple(chain)) for chain in chains))
-        for prompt, chains in spec["questions"]
+        for prompt, chains in questions
     ]
     config = TrainingConfig(
         batch_chains=batch_of(spec["questions"]),
@@ -145,6 +154,8 @@ def trl(spec: Any) -> Found:
     ]
     if spec["shuffled"]:
         random.Random(0).shuffle(rows)
+    if spec["grouped"]:
+        rows = by_length(rows, batch_of(spec["questions"]), spec["steps"])
     clock = Clock()
     logs: list[dict[str, float]] = []
 
@@ -182,6 +193,20 @@ def trl(spec: Any) -> Found:
     return findings(clock, logs)
 
 
+def by_length(rows: list[Any], batch: int, steps: int) -> list[Any]:
+    """What transformers' group_by_length makes of `GROUPED` batches: chains of like length in each.
+
+    The longest twice, to warm up, then from short to long as many of them as there are steps to measure.
+    """
+    rows = sorted(rows, key=lambda row: len(row["input_ids"]))
+    batches = [rows[start : start + batch] for start in range(0, len(rows) - batch + 1, batch)]
+    counted = steps - 2
+    chosen = [batches[-1]] * 2 + [
+        batches[(2 * number + 1) * len(batches) // (2 * counted)] for number in range(counted)
+    ]
+    return [row for batch in chosen for row in batch]
+
+
 def recording(logs: list[dict[str, float]]) -> Any:
     """Collects what a Trainer logs at each step."""
     from transformers import Trainer
@@ -211,7 +236,7 @@ def findings(clock: Clock, logs: list[dict[str, float]]) -> Found:
 
 def check_equal(questions: list[Any], rows: int) -> float:
     """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
-    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False}
+    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False, "grouped": False}
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
     if difference > 1e-3:
@@ -219,25 +244,27 @@ def check_equal(questions: list[Any], rows: int) -> float:
     return difference
 
 
-def compare(name: str, questions: list[Any]) -> None:
+def compare(name: str, questions: list[Any], steps: int, *, grouped: bool) -> None:
     """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all.
 
-    The ratio is the median over pairs of steps, ours and TRL's next to each other in time.
+    The ratio is the median over pairs of steps, ours and TRL's next to each other in time. Where TRL groups by length,
+    its steps differ on purpose: then it is that of the steps' total times.
     """
     chains = len(questions[0][1])
     rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
     difference = check_equal(questions[: BATCH // chains], rows)
-    compiled = "compiled" in name
-    spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True, "compile": compiled}
+    spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True}
+    spec |= {"compile": "compiled" in name, "grouped": grouped, "steps": steps}
     note(f"{name}: ours and trl in turns")
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
+    middle = mean if grouped else median
     emit(
-        name,
-        ratio=round(median(ratios), 2),
+        f"{name}_grouped" if grouped else name,
+        ratio=round(middle(seconds["trl"]) / middle(seconds["ours"]) if grouped else median(ratios), 2),
         ratios=[round(ratio, 2) for ratio in ratios],
-        chains_a_second={side: round(batch_of(questions) / median(times), 2) for side, times in seconds.items()},
+        chains_a_second={side: round(batch_of(questions) / middle(times), 2) for side, times in seconds.items()},
         peak_gib={side: one["peak_gib"] for side, one in found.items()},
         memory_ratio=round(float(found["ours"]["peak_gib"]) / float(found["trl"]["peak_gib"]), 2),
         difference=difference,
@@ -299,36 +326,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", choices=["ours", "trl"], help="be the worker of one side")
     parser.add_argument("--only", help="part of a benchmark's name")
+    parser.add_argument(
+        "--chains", type=Path, metavar="FILE", help="your own in place of ours, 8 a question, as Parquet"
+    )
+    parser.add_argument("--grouped", action="store_true", help="TRL with group_by_length")
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=7, help="of each side, in turns; the first two warm up")
     given = parser.parse_args()
     if given.side:
         worker({"ours": ours, "trl": trl}, given.side)
         return
-    benchmarks: dict[str, Callable[[], list[Any]]] = {
-        "train_8_branches": lambda: random_questions(8, given.steps, 40, 45),
-        "train_30_branches": lambda: random_questions(30, given.steps, 40, 45),
-        "train_1_branch": lambda: random_questions(1, given.steps, 40, 45),
-        "train_teacher_8_branches": lambda: teacher_questions(8, given.steps),
-        "train_teacher_30_branches": lambda: teacher_questions(30, given.steps),
+    random_ones = partial(random_questions, prompt=40, chain=45)
+    benchmarks: dict[str, Callable[[int], list[Any]]] = {
+        "train_8_branches": partial(random_ones, 8),
+        "train_30_branches": partial(random_ones, 30),
+        "train_1_branch": partial(random_ones, 1),
+        "train_teacher_8_branches": partial(teacher_questions, 8),
+        "train_teacher_30_branches": partial(teacher_questions, 30),
     }
     if given.only:  # what is measured when it is asked for
-        benchmarks["train_8_branches_compiled"] = lambda: random_questions(8, max(9, given.steps), 40, 45)
+        benchmarks["train_8_branches_compiled"] = benchmarks["train_8_branches"]
         for rows in (1, 2, 4):
-            benchmarks[f"train_teacher_8_rows_{rows}"] = lambda: teacher_questions(8, given.steps)
+            benchmarks[f"train_teacher_8_rows_{rows}"] = benchmarks["train_teacher_8_branches"]
     if given.curves:
-        benchmarks = {
-            f"train_curve_chains_{chains}": partial(random_questions, chains, given.steps, 40, 45)
-            for chains in (2, 4, 16)  # 1, 8 and 30 are benchmarks of their own
-        }
-        benchmarks |= {
-            f"train_curve_prompt_{length}": partial(random_questions, 8, given.steps, length, 45)
+        benchmarks = {f"train_curve_chains_{chains}": partial(random_ones, chains) for chains in (2, 4, 16)}
+        benchmarks |= {  # 1, 8 and 30 chains and a prompt of 40 are among the benchmarks
+            f"train_curve_prompt_{length}": partial(random_questions, 8, prompt=length, chain=45)
             for length in (20, 80, 160)
         }
+    if given.chains:
+        benchmarks = {"train_own_8_branches": partial(teacher_questions, 8, file=given.chains)}
     for name, questions in benchmarks.items():
         if given.only is None or given.only in name:
             note(f"{name}: equality first")
-            compare(name, questions())
+            steps = max(9, given.steps) if "compiled" in name else given.steps
+            compare(name, questions(GROUPED if given.grouped else steps), steps, grouped=given.grouped)
     if given.curves:
         for vocabulary in (32_000, 49_152, 151_936):
             name = f"train_curve_vocabulary_{vocabulary}"
