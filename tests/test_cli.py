@@ -244,6 +244,13 @@ def test_overrides_reach_sections_that_are_empty_in_the_file(run: Run, own: Path
     assert config.load(own, ["training.epochs=3"]).training.epochs == 3
 
 
+def test_an_override_reaches_an_entry_of_a_list(run: Run, own: Path) -> None:
+    own.write_text(EXPERIMENT, encoding="utf-8")
+    students = config.load(own, ["students={mine: {target: scotd}}", "seeds=[4, 5]", "seeds.1=7"]).students
+    assert set(students) == {"mine-seed4", "mine-seed7"}
+    refused(run("run", own, "--set", "seeds=[4, 5]", "--set", "seeds.2=7"), "seeds.2=7", "no entry of a list of 2")
+
+
 def test_other_slips(run: Run, own: Path, tmp_path: Path) -> None:
     refused(run("run", "nope.yaml"), "nope.yaml: no such file", "scotd init")
     refused(run("run", tmp_path), str(tmp_path))

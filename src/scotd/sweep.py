@@ -54,17 +54,31 @@ def _cells(settings: Mapping[str, Any], name: str, axes: Mapping[str, list[Any]]
 
 
 def put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a key path in place. Raises ConfigError, naming `where`, for a path that leads through a value."""
+    """Set a key path in place; a number leads to that entry of a list, the first being 0.
+
+    Raises ConfigError, naming `where`, for a path that leads through a value or past the end of a list.
+    """
     *parents, last = key.split(".")
     if not all((*parents, last)):
         raise ConfigError(f"{where}: the key '{key}' has an empty part.")
-    node = raw
+    node: Any = raw
     for part in parents:
-        child = node[part] = {} if node.get(part) is None else node[part]
-        if not isinstance(child, dict):
+        at = _place(node, part, where)
+        if isinstance(node, dict) and node.get(at) is None:
+            node[at] = {}
+        if not isinstance(node[at], (dict, list)):
             raise ConfigError(f"{where}: '{part}' is a value, not a section.")
-        node = child
-    node[last] = value
+        node = node[at]
+    node[_place(node, last, where)] = value
+
+
+def _place(node: dict[str, Any] | list[Any], part: str, where: str) -> Any:
+    """A part of a key path as what its node is asked with."""
+    if isinstance(node, dict):
+        return part
+    if not part.isdecimal() or int(part) >= len(node):
+        raise ConfigError(f"{where}: '{part}' is no entry of a list of {len(node)}; the first is 0.")
+    return int(part)
 
 
 def _spelt(key: str, value: Any) -> str:
