@@ -3,17 +3,18 @@
     python bench/train.py                # or: make bench BENCH=train
     python bench/train.py --only compiled        # both through torch.compile, which takes TRL minutes
     python bench/train.py --only rows            # rows of 1, 2, 4 of a question's 8 chains
-    python bench/train.py --grouped              # TRL with group_by_length, off by default: batches without padding
+    python bench/train.py --trl grouped          # TRL with its group_by_length: batches of chains of one length
+    python bench/train.py --trl padding-free     # TRL with its padding_free: a batch is one long row
     python bench/train.py --chains mine.parquet  # your own, 8 a question: what `scotd corpus export` wrote
     python bench/train.py --curves       # over chains a question, prompt length and vocabulary
 
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
-same tokens. TRL runs as its users would run it here at its best: prompts and completions tokenised beforehand, loss on
-completions, no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head. Packing and
-padding-free need FlashAttention. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which
-are not counted. Both sides keep big blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time
-is everything between two steps' ends: data, forward, backward, clipping, update. The sides take turns step by step: on
-a shared machine the rate of either moves by a fifth within an hour.
+same tokens. TRL runs as its users would run it here: prompts and completions tokenised beforehand, loss on completions,
+no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head; `--trl` says how it makes
+batches. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides
+keep big blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time is everything between two
+steps' ends: data, forward, backward, clipping, update. The sides take turns step by step: on a shared machine the rate
+of either moves by a fifth within an hour.
 """
 
 import argparse
@@ -66,20 +67,23 @@ def teacher_questions(chains: int, steps: int, file: Path | None = None) -> list
     from scotd.tokens import encode_prompt, encode_target
     from scotd.types import Finish
 
+    path = file or (FEW if chains <= 8 else MANY)
     files = resolve("smollm2-135m-instruct")
     tokenizer: Any = AutoTokenizer.from_pretrained(files.pretrained, gguf_file=files.gguf_file)
     templates = Templates.of(PromptConfig())
     targets: dict[str, list[list[int]]] = {}
     with tempfile.TemporaryDirectory() as folder, Corpus.open(Path(folder) / "corpus.sqlite") as corpus:
-        import_parquet(corpus, file or (FEW if chains <= 8 else MANY))
+        import_parquet(corpus, path)
         questions = {question.key: question for question in corpus.questions()}
         for chain in corpus.chains():
-            if chain.sampling.temperature == 1:
+            if chain.sampling.temperature > 0:
                 tokens = encode_target(tokenizer, chain.text, finished=chain.finish is not Finish.LENGTH)
                 targets.setdefault(chain.question_key, []).append(tokens)
-    whole = [key for key, held in targets.items() if len(held) >= chains][: steps * (BATCH // chains)]
-    if len(whole) < 3 * (BATCH // chains):
-        sys.exit(f"{file}: {len(whole)} questions have {chains} chains; three steps need {3 * (BATCH // chains)}.")
+    per_step = BATCH // chains
+    whole = [key for key, held in targets.items() if len(held) >= chains][: steps * per_step]
+    whole = whole[: len(whole) // per_step * per_step]
+    if len(whole) < 3 * per_step:
+        sys.exit(f"{path}: {len(whole)} questions have {chains} sampled chains; three steps need {3 * per_step}.")
     return [
         [encode_prompt(tokenizer, student_prompt(questions[key], templates)), targets[key][:chains]] for key in whole
     ]
@@ -103,7 +107,7 @@ def ours(spec: Any) -> Found:
     torch.manual_seed(0)
     loaded = load(resolve("smollm2-135m-instruct"), dtype=torch.float32, device=pick_device())
     questions = spec["questions"]
-    if spec["grouped"]:
+    if spec["trl"] == "grouped":
         wanted = spec["steps"] * (BATCH // len(questions[0][1]))
         questions = questions[:: max(1, len(questions) // wanted)][:wanted]
     examples = [
@@ -154,7 +158,7 @@ def trl(spec: Any) -> Found:
     ]
     if spec["shuffled"]:
         random.Random(0).shuffle(rows)
-    if spec["grouped"]:
+    if spec["trl"] == "grouped":
         rows = by_length(rows, batch_of(spec["questions"]), spec["steps"])
     clock = Clock()
     logs: list[dict[str, float]] = []
@@ -173,6 +177,7 @@ def trl(spec: Any) -> Found:
             max_length=None,
             completion_only_loss=True,
             activation_checkpointing=False,
+            padding_free=spec["trl"] == "padding-free",
             torch_compile=spec["compile"],
             bf16=spec["bf16"],
             logging_steps=1,
@@ -234,9 +239,10 @@ def findings(clock: Clock, logs: list[dict[str, float]]) -> Found:
 # ---- benchmarks -----------------------------------------------------------------------------------------------------
 
 
-def check_equal(questions: list[Any], rows: int) -> float:
+def check_equal(questions: list[Any], rows: int, way: str) -> float:
     """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
-    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False, "grouped": False}
+    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False}
+    spec["trl"] = "padded" if way == "grouped" else way
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
     if difference > 1e-3:
@@ -244,26 +250,28 @@ def check_equal(questions: list[Any], rows: int) -> float:
     return difference
 
 
-def compare(name: str, questions: list[Any], steps: int, *, grouped: bool) -> None:
+def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all.
 
     The ratio is the median over pairs of steps, ours and TRL's next to each other in time. Where TRL groups by length,
     its steps differ on purpose: then it is that of the steps' total times.
     """
-    chains = len(questions[0][1])
+    chains, grouped = len(questions[0][1]), way == "grouped"
+    if grouped and len(questions) < steps * (BATCH // chains):
+        sys.exit(f"{name}: {len(questions)} questions make less than {steps} steps: choose fewer --steps.")
     rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
-    difference = check_equal(questions[: BATCH // chains], rows)
+    difference = check_equal(questions[: BATCH // chains], rows, way)
     spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True}
-    spec |= {"compile": "compiled" in name, "grouped": grouped, "steps": steps}
+    spec |= {"compile": "compiled" in name, "trl": way, "steps": steps}
     note(f"{name}: ours and trl in turns")
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
     middle = mean if grouped else median
     emit(
-        f"{name}_grouped" if grouped else name,
+        name if way == "padded" else f"{name}_trl_{way.replace('-', '_')}",
         ratio=round(middle(seconds["trl"]) / middle(seconds["ours"]) if grouped else median(ratios), 2),
-        ratios=[round(ratio, 2) for ratio in ratios],
+        **({} if grouped else {"ratios": [round(ratio, 2) for ratio in ratios]}),
         chains_a_second={side: round(batch_of(questions) / middle(times), 2) for side, times in seconds.items()},
         peak_gib={side: one["peak_gib"] for side, one in found.items()},
         memory_ratio=round(float(found["ours"]["peak_gib"]) / float(found["trl"]["peak_gib"]), 2),
@@ -329,7 +337,9 @@ def main() -> None:
     parser.add_argument(
         "--chains", type=Path, metavar="FILE", help="your own in place of ours, 8 a question, as Parquet"
     )
-    parser.add_argument("--grouped", action="store_true", help="TRL with group_by_length")
+    parser.add_argument(
+        "--trl", choices=["padded", "grouped", "padding-free"], default="padded", help="how TRL batches"
+    )
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=7, help="of each side, in turns; the first two warm up")
     given = parser.parse_args()
@@ -355,12 +365,14 @@ def main() -> None:
             for length in (20, 80, 160)
         }
     if given.chains:
-        benchmarks = {"train_own_8_branches": partial(teacher_questions, 8, file=given.chains)}
+        own = partial(teacher_questions, 8, file=given.chains)
+        names = ["branches", *(f"rows_{rows}" for rows in (1, 2, 4) if given.only)]
+        benchmarks = {f"train_own_8_{name}": own for name in names}
     for name, questions in benchmarks.items():
-        if given.only is None or given.only in name:
+        if given.only is None or given.only == name or (given.only in name and given.only not in benchmarks):
             note(f"{name}: equality first")
             steps = max(9, given.steps) if "compiled" in name else given.steps
-            compare(name, questions(GROUPED if given.grouped else steps), steps, grouped=given.grouped)
+            compare(name, questions(GROUPED if given.trl == "grouped" else steps), steps, given.trl)
     if given.curves:
         for vocabulary in (32_000, 49_152, 151_936):
             name = f"train_curve_vocabulary_{vocabulary}"
