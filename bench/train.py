@@ -209,7 +209,7 @@ def by_length(rows: list[Any], batch: int, steps: int) -> list[Any]:
     chosen = [batches[-1]] * 2 + [
         batches[(2 * number + 1) * len(batches) // (2 * counted)] for number in range(counted)
     ]
-    return [row for batch in chosen for row in batch]
+    return [row for one in chosen for row in one]
 
 
 def recording(logs: list[dict[str, float]]) -> Any:
