@@ -417,3 +417,12 @@ def test_published_numbers_stand_beside_the_arms_at_their_place(swept: Path) -> 
     assert "The students here are *smaller*." in text and r"- The students here are \*smaller\*." in table
     value = json.loads((swept / "summary.json").read_text())["published"][0]
     assert value["rows"][0]["ours"]["mean"] == first.arm.mean and value["rows"][3]["ours"] is None
+
+
+def test_the_page_says_what_students_were_trained_on_where_that_is_another_task(tmp_path: Path) -> None:
+    one = {"labels": outcome("10")}
+    students = {"labels": {"target": "label-only"}}
+    own = collect(given_run(tmp_path / "own", one, students=students, seeds=[]))
+    other = collect(given_run(tmp_path / "other", one, students=students, seeds=[], train_on=[{"task": "feedback"}]))
+    assert "trained on" not in dict(own.runs[0].subtitle)
+    assert dict(other.runs[0].subtitle)["trained on"] == "feedback"

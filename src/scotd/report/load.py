@@ -262,6 +262,7 @@ def _subtitle(experiment: Experiment, funnel: Funnel, run: Mapping[str, Any]) ->
     models = dict.fromkeys(student.model or experiment.student for student in experiment.students.values())
     facts = {
         "questions": experiment.questions.task,
+        "trained on": ", ".join(dict.fromkeys(questions.task for questions in experiment.train_on)),
         "teacher": teacher,
         "student": ", ".join(models),
         "finished": (text(run.get("finished")) or "not yet") if run else "",
