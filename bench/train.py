@@ -267,11 +267,12 @@ def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
-    middle = mean if grouped else median
+    middle, measured = median, {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
+    if grouped:
+        middle, measured = mean, {"ratio": round(mean(seconds["trl"]) / mean(seconds["ours"]), 2)}
     emit(
         name if way == "padded" else f"{name}_trl_{way.replace('-', '_')}",
-        ratio=round(middle(seconds["trl"]) / middle(seconds["ours"]) if grouped else median(ratios), 2),
-        **({} if grouped else {"ratios": [round(ratio, 2) for ratio in ratios]}),
+        **measured,
         chains_a_second={side: round(batch_of(questions) / middle(times), 2) for side, times in seconds.items()},
         peak_gib={side: one["peak_gib"] for side, one in found.items()},
         memory_ratio=round(float(found["ours"]["peak_gib"]) / float(found["trl"]["peak_gib"]), 2),

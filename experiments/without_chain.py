@@ -11,69 +11,71 @@ import json
 import random
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from scotd.config import PromptConfig, QuestionsConfig
+from scotd.answers import parse
+from scotd.asking import Asking
+from scotd.config import QuestionsConfig
 from scotd.device import compute_dtype, pick_device
-from scotd.prompts import Templates, student_prompt
+from scotd.models import resolve
+from scotd.prompts import student_prompt, target_text
 from scotd.score import score
+from scotd.stats import paired_counts
+from scotd.student import load
 from scotd.tasks import load_questions
-from scotd.tokens import encode_prompt
+from scotd.tokens import encode_prompt, encode_target
+from scotd.types import Finish, Question
 
 BORROWED = 200  # questions with another one's chain
 
 
 def main(run: Path, student: str, split: str) -> None:
     folder = run / "students" / student
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    templates = Asking.read(folder).templates
     device = pick_device()
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model.to(device).eval()
+    loaded = load(resolve(str(folder)), dtype=torch.float32, device=device)
     experiment = json.loads((run / "experiment.json").read_text(encoding="utf-8"))
     questions = {one.key: one for one in load_questions(QuestionsConfig(**experiment["questions"]))}
     lines = (run / "predictions" / f"{student}.{split}.greedy.jsonl").read_text(encoding="utf-8").splitlines()
-    told = [json.loads(line) for line in lines]
-    labels = [choice.label for choice in questions[told[0]["question_key"]].choices]
-    ends = [f" So the answer is {label}." for label in labels]
-    templates = Templates.of(PromptConfig(**experiment["prompt"]))
-    prompts = [encode_prompt(tokenizer, student_prompt(questions[one["question_key"]], templates)) for one in told]
+    told = {row["question_key"]: row for row in map(json.loads, lines)}
 
-    def likeliest(chains: list[tuple[int, str]]) -> list[str]:
-        """The label with which a question's number and a rationale go on best."""
-        asked = [
-            (prompts[number], [tokenizer.encode(rationale + end, add_special_tokens=False) for end in ends])
-            for number, rationale in chains
-        ]
+    def targets(question: Question, rationale: str) -> list[list[int]]:
+        texts = [target_text(question, rationale, choice.label, templates) for choice in question.choices]
+        return [encode_target(loaded.tokenizer, text, finished=False) for text in texts]
+
+    def likeliest(rationales: dict[str, str]) -> dict[str, str]:
+        """By question the label with which its prompt and a rationale go on best."""
+        asked = [questions[key] for key in rationales]
+        prompts = [encode_prompt(loaded.tokenizer, student_prompt(question, templates)) for question in asked]
+        ends = [targets(question, rationale) for question, rationale in zip(asked, rationales.values(), strict=True)]
         with torch.autocast(device.type, compute_dtype("auto", device)):
-            found = score(model, asked)
-        return [max(zip(map(sum, scores), labels, strict=True))[1] for scores in found]
+            found = score(loaded.model, list(zip(prompts, ends, strict=True)))
+        labels = [[choice.label for choice in question.choices] for question in asked]
+        best = [max(zip(map(sum, nats), names, strict=True))[1] for nats, names in zip(found, labels, strict=True)]
+        return dict(zip(rationales, best, strict=True))
 
-    right = [one["correct"] for one in told]
-    at_once = likeliest([(number, "") for number in range(len(told))])
-    direct = [answer == one["gold"] for answer, one in zip(at_once, told, strict=True)]
-    print(f"{len(told)} questions of '{split}': right with the chain {sum(right)}, at once {sum(direct)}")
-    print(
-        f"only with the chain {sum(a and not b for a, b in zip(right, direct, strict=True))}, "
-        f"only at once {sum(b and not a for a, b in zip(right, direct, strict=True))}"
+    at_once = likeliest(dict.fromkeys(told, ""))
+    both, only_chain, only_at_once, _ = paired_counts(
+        {key: row["correct"] for key, row in told.items()}, {key: at_once[key] == told[key]["gold"] for key in told}
     )
-    rationales = {
-        number: text[: text.rfind(" So the answer is")]
-        for number, one in enumerate(told)
-        if one["answer"] and " So the answer is" in (text := one["chains"][0]["text"])
-    }
-    draw = random.Random(0)
-    borrowed: list[tuple[int, str]] = []
-    expected: list[str] = []
-    for number in draw.sample(sorted(rationales), min(BORROWED, len(rationales))):
-        other = draw.choice([one for one in rationales if told[one]["answer"] != told[number]["answer"]])
-        borrowed.append((number, rationales[other]))
-        expected.append(told[other]["answer"])
-    follows = sum(answer == said for answer, said in zip(likeliest(borrowed), expected, strict=True))
     print(
-        f"with another question's chain, of another answer, it says what that chain says: {follows} of {len(borrowed)}"
+        f"{len(told)} questions of '{split}': right with the chain {both + only_chain}, at once {both + only_at_once}"
+    )
+    print(f"only with the chain {only_chain}, only at once {only_at_once}")
+
+    wrote = {key: row["chains"][0] for key, row in told.items() if row["answer"]}
+    parsed = {key: parse(chain["text"], questions[key], Finish(chain["finish"])) for key, chain in wrote.items()}
+    own = {key: found.rationale for key, found in parsed.items() if found.rationale}
+    draw = random.Random(0)
+    lenders = {
+        key: draw.choice([other for other in own if told[other]["answer"] != told[key]["answer"]])
+        for key in draw.sample(list(own), min(BORROWED, len(own)))
+    }
+    said = likeliest({key: own[lender] for key, lender in lenders.items()})
+    follows = sum(said[key] == told[lender]["answer"] for key, lender in lenders.items())
+    print(
+        f"with another question's chain, of another answer, it says what that chain says: {follows} of {len(lenders)}"
     )
 
 
