@@ -5,6 +5,7 @@
     python bench/train.py --only rows            # rows of 1, 2, 4 of a question's 8 chains
     python bench/train.py --trl grouped          # TRL with its group_by_length: batches of chains of one length
     python bench/train.py --trl padding-free     # TRL with its padding_free: a batch is one long row
+    python bench/train.py --trl packed           # TRL with its packing: rows of up to 512 tokens, 6 of them a step
     python bench/train.py --chains mine.parquet  # your own, 8 a question: what `scotd corpus export` wrote
     python bench/train.py --curves       # over chains a question, prompt length and vocabulary
 
@@ -25,17 +26,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 from harness import Clock, Found, ask, emit, note, peak_gib, step_by_step, worker
 
 BATCH = 32
-GROUPED = 50  # batches among which transformers' group_by_length sorts
+SORTED = 50  # batches that transformers' group_by_length sorts, or that TRL packs, at a time
+REORDERED = ("grouped", "packed")  # TRL's steps then differ on purpose, and from ours
+ROW, ROWS = 512, 6  # tokens a packed row, and such rows a step, one after the other: some 32 chains
 SCRIPT = str(Path(__file__))
-FEW = Path(__file__).parents[1] / "experiments" / "feedback-chains.parquet"  # 8 chains a question
-MANY = Path(__file__).with_name("feedback-30-chains.parquet")  # 30 chains for each of 24 questions
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FEW, MANY = EXPERIMENTS / "feedback-chains.parquet", EXPERIMENTS / "feedback-30-chains.parquet"  # 8 and 30 a question
 
 
 def random_questions(chains: int, steps: int, *, prompt: int, chain: int) -> list[Any]:
@@ -107,7 +110,7 @@ def ours(spec: Any) -> Found:
     torch.manual_seed(0)
     loaded = load(resolve("smollm2-135m-instruct"), dtype=torch.float32, device=pick_device())
     questions = spec["questions"]
-    if spec["trl"] == "grouped":
+    if spec["trl"] in REORDERED:
         wanted = spec["steps"] * (BATCH // len(questions[0][1]))
         questions = questions[:: max(1, len(questions) // wanted)][:wanted]
     examples = [
@@ -160,6 +163,7 @@ def trl(spec: Any) -> Found:
         random.Random(0).shuffle(rows)
     if spec["trl"] == "grouped":
         rows = by_length(rows, batch_of(spec["questions"]), spec["steps"])
+    packed = spec["trl"] == "packed"
     clock = Clock()
     logs: list[dict[str, float]] = []
 
@@ -170,11 +174,13 @@ def trl(spec: Any) -> Found:
     with tempfile.TemporaryDirectory() as folder, recording(logs):
         arguments = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=batch_of(spec["questions"]),
+            per_device_train_batch_size=1 if packed else batch_of(spec["questions"]),
+            gradient_accumulation_steps=(ROWS if spec["shuffled"] else len(rows)) if packed else 1,
             num_train_epochs=1,
             learning_rate=1e-5,
             lr_scheduler_type="constant",
-            max_length=None,
+            max_length=ROW if packed else None,
+            packing=packed,
             completion_only_loss=True,
             activation_checkpointing=False,
             padding_free=spec["trl"] == "padding-free",
@@ -193,13 +199,20 @@ def trl(spec: Any) -> Found:
             processing_class=loaded.tokenizer,
             callbacks=[Steps()],
         )
-        with patch.object(trainer, "_get_train_sampler", lambda *_: torch.utils.data.SequentialSampler(rows)):
+        data: Any = trainer.train_dataset
+        if packed and spec["shuffled"]:
+            data = trainer.train_dataset = data.shuffle(seed=0).select(range(spec["steps"] * ROWS))
+        with patch.object(trainer, "_get_train_sampler", lambda *_: torch.utils.data.SequentialSampler(data)):
             trainer.train()
-    return findings(clock, logs)
+    found = findings(clock, logs)
+    if packed:
+        held = [len(lengths) for lengths in data["seq_lengths"]]
+        found["chains"] = [sum(held[start : start + ROWS]) for start in range(2 * ROWS, len(held), ROWS)]
+    return found
 
 
 def by_length(rows: list[Any], batch: int, steps: int) -> list[Any]:
-    """What transformers' group_by_length makes of `GROUPED` batches: chains of like length in each.
+    """What transformers' group_by_length makes of `SORTED` batches: chains of like length in each.
 
     The longest twice, to warm up, then from short to long as many of them as there are steps to measure.
     """
@@ -241,7 +254,7 @@ def findings(clock: Clock, logs: list[dict[str, float]]) -> Found:
 
 def check_equal(questions: list[Any], rows: int, way: str) -> float:
     """One step of both in float32 on the same chains; returns the greater of the two relative differences."""
-    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False}
+    spec = {"questions": questions, "rows": rows, "bf16": False, "shuffled": False, "compile": False, "steps": 1}
     spec["trl"] = "padded" if way == "grouped" else way
     found = {side: ask(SCRIPT, side, spec) for side in ("ours", "trl")}
     difference = max(abs(float(found["ours"][key]) / float(found["trl"][key]) - 1) for key in ("loss", "gradient"))
@@ -253,11 +266,11 @@ def check_equal(questions: list[Any], rows: int, way: str) -> float:
 def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     """`rows_K` in a name: rows of K of a question's chains, which lie in different steps; else a row holds them all.
 
-    The ratio is the median over pairs of steps, ours and TRL's next to each other in time. Where TRL groups by length,
-    its steps differ on purpose: then it is that of the steps' total times.
+    The ratio is the median over pairs of steps, ours and TRL's next to each other in time. Where TRL's steps differ on
+    purpose, grouped by length or packed, it is that of all chains by all seconds.
     """
-    chains, grouped = len(questions[0][1]), way == "grouped"
-    if grouped and len(questions) < steps * (BATCH // chains):
+    chains, reordered = len(questions[0][1]), way in REORDERED
+    if reordered and len(questions) < steps * (BATCH // chains):
         sys.exit(f"{name}: {len(questions)} questions make less than {steps} steps: choose fewer --steps.")
     rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
     difference = check_equal(questions[: BATCH // chains], rows, way)
@@ -267,13 +280,16 @@ def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
-    middle, measured = median, {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
-    if grouped:
-        middle, measured = mean, {"ratio": round(mean(seconds["trl"]) / mean(seconds["ours"]), 2)}
+    measured: Found = {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
+    rates = {side: batch_of(questions) / median(times) for side, times in seconds.items()}
+    if reordered:
+        batch = [batch_of(questions)] * len(ratios)
+        rates = {side: sum(one.get("chains", batch)) / sum(one["seconds"]) for side, one in found.items()}
+        measured = {"ratio": round(rates["ours"] / rates["trl"], 2)}
     emit(
         name if way == "padded" else f"{name}_trl_{way.replace('-', '_')}",
         **measured,
-        chains_a_second={side: round(batch_of(questions) / middle(times), 2) for side, times in seconds.items()},
+        chains_a_second={side: round(rate, 2) for side, rate in rates.items()},
         peak_gib={side: one["peak_gib"] for side, one in found.items()},
         memory_ratio=round(float(found["ours"]["peak_gib"]) / float(found["trl"]["peak_gib"]), 2),
         difference=difference,
@@ -339,7 +355,7 @@ def main() -> None:
         "--chains", type=Path, metavar="FILE", help="your own in place of ours, 8 a question, as Parquet"
     )
     parser.add_argument(
-        "--trl", choices=["padded", "grouped", "padding-free"], default="padded", help="how TRL batches"
+        "--trl", choices=["padded", *REORDERED, "padding-free"], default="padded", help="how TRL batches"
     )
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=7, help="of each side, in turns; the first two warm up")
@@ -373,7 +389,7 @@ def main() -> None:
         if given.only is None or given.only == name or (given.only in name and given.only not in benchmarks):
             note(f"{name}: equality first")
             steps = max(9, given.steps) if "compiled" in name else given.steps
-            compare(name, questions(GROUPED if given.trl == "grouped" else steps), steps, given.trl)
+            compare(name, questions(SORTED if given.trl in REORDERED else steps), steps, given.trl)
     if given.curves:
         for vocabulary in (32_000, 49_152, 151_936):
             name = f"train_curve_vocabulary_{vocabulary}"
