@@ -164,6 +164,9 @@ def trl(spec: Any) -> Found:
     if spec["trl"] == "grouped":
         rows = by_length(rows, batch_of(spec["questions"]), spec["steps"])
     packed = spec["trl"] == "packed"
+    batch, passes = batch_of(spec["questions"]), 1
+    if packed:  # the check of equality is one step of all rows, however many they are
+        batch, passes = 1, ROWS if spec["shuffled"] else len(rows)
     clock = Clock()
     logs: list[dict[str, float]] = []
 
@@ -174,8 +177,8 @@ def trl(spec: Any) -> Found:
     with tempfile.TemporaryDirectory() as folder, recording(logs):
         arguments = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=1 if packed else batch_of(spec["questions"]),
-            gradient_accumulation_steps=(ROWS if spec["shuffled"] else len(rows)) if packed else 1,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=passes,
             num_train_epochs=1,
             learning_rate=1e-5,
             lr_scheduler_type="constant",
@@ -280,12 +283,14 @@ def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     found = step_by_step(SCRIPT, ["ours", "trl"], spec)
     seconds: dict[str, list[float]] = {side: one["seconds"] for side, one in found.items()}
     ratios = sorted(theirs / own for own, theirs in zip(seconds["ours"], seconds["trl"], strict=True))
-    measured: Found = {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
-    rates = {side: batch_of(questions) / median(times) for side, times in seconds.items()}
+    measured: Found
     if reordered:
         batch = [batch_of(questions)] * len(ratios)
         rates = {side: sum(one.get("chains", batch)) / sum(one["seconds"]) for side, one in found.items()}
         measured = {"ratio": round(rates["ours"] / rates["trl"], 2)}
+    else:
+        rates = {side: batch_of(questions) / median(times) for side, times in seconds.items()}
+        measured = {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
     emit(
         name if way == "padded" else f"{name}_trl_{way.replace('-', '_')}",
         **measured,

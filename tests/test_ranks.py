@@ -128,7 +128,6 @@ if distributed.get_rank() == 0:
     torch.save({"gradients": gradients, "weights": held.state_dict()}, sys.argv[2])
 distributed.barrier()  # nobody leaves while another is at work
 distributed.destroy_process_group()
-os._exit(0)  # torch's threads now and then abort a process that is being taken down, after all is done
 """
 
 
