@@ -11,7 +11,7 @@ import pytest
 from scotd import config
 from scotd.config import QuestionsConfig
 from scotd.errors import ConfigError, DataError
-from scotd.tasks import load_questions, notes
+from scotd.tasks import hub, hub_note, load_questions, notes
 from scotd.types import Question
 
 datasets = pytest.importorskip("datasets")
@@ -22,6 +22,7 @@ CLASSES = {"columns": {"question": "text", "answer": "label"}, "labels": ["neg",
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    hub._load.cache_clear()
     datasets.disable_progress_bars()
 
 
@@ -140,6 +141,38 @@ def test_the_library_gets_configuration_and_revision_and_nothing_else(monkeypatc
     (only,) = load("owner/name", **CLASSES, hub_config="plain", hub_revision="abc123")
     assert asked == [(("owner/name", "plain"), {"revision": "abc123"})]
     assert only.gold == "pos"
+
+
+def test_the_commit_that_the_hub_had_is_named_and_another_than_the_wanted_one_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, other = "0123456789" * 4, "f" * 40
+    folder = tmp_path / "owner___name" / "default" / "0.0.0" / commit  # where the library keeps what it loaded
+    folder.mkdir(parents=True)
+    made = datasets.Dataset.from_list([{"text": "fun", "label": "pos"}])
+    made.save_to_disk(tmp_path / "saved")
+    (tmp_path / "saved" / "data-00000-of-00001.arrow").rename(folder / "name-train.arrow")
+    kept = datasets.Dataset.from_file(str(folder / "name-train.arrow"))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": kept})
+
+    def section(**more: str) -> QuestionsConfig:
+        return QuestionsConfig.model_validate({"task": "films", "hub": "owner/name", **CLASSES, **more})
+
+    named = f"questions.hub 'owner/name' was at commit {commit}: `hub_revision: {commit}` keeps it."
+    assert hub_note(section()) == hub_note(section(hub_revision="v1")) == named
+    assert hub_note(section(hub_revision=commit)) is None
+    assert [question.stem for question in load_questions(section(hub_revision=commit))] == ["fun"]
+    with pytest.raises(ConfigError, match=f"is here at commit {commit}, and hub_revision wants {other}"):
+        load_questions(section(hub_revision=other))
+
+
+def test_a_folder_has_no_commit(tmp_path: Path) -> None:
+    folder = tmp_path / "quiz"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"text": "fun", "label": "pos"}')
+    for place in (folder, saved(tmp_path / "films", train=[{"text": "fun", "label": 1}])):
+        assert hub_note(QuestionsConfig.model_validate({"task": "films", "hub": str(place), **CLASSES})) is None
+    assert hub_note(QuestionsConfig(task="feedback")) is None
 
 
 @pytest.mark.parametrize(

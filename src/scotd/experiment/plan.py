@@ -10,7 +10,7 @@ from pathlib import Path
 from scotd.config import DecodingConfig, Experiment
 from scotd.errors import ConfigError, RunError
 from scotd.prompts import Templates, default_stop, student_prompt, teacher_prompt
-from scotd.tasks import load_questions, notes
+from scotd.tasks import hub_note, load_questions, notes
 from scotd.tasks.exemplars import (
     assert_not_exemplars,
     assert_same_form,
@@ -78,7 +78,10 @@ class Plan:
             dev=tuple(dev),
             evaluated=evaluated,
             exemplars_left_out=left_out,
-            notes=notes([*questions, *(q for _, found in pools if found is not questions for q in found)]),
+            notes=(
+                *(note for source in (settings, *experiment.train_on) if (note := hub_note(source)) is not None),
+                *notes([*questions, *(q for _, found in pools if found is not questions for q in found)]),
+            ),
         )
 
     @property

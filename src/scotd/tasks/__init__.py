@@ -18,11 +18,11 @@ from scotd.tasks import anli, commonsenseqa, imdb, openbookqa, quarel, sst2
 from scotd.tasks.content import normalised, repeats
 from scotd.tasks.cut import shortened
 from scotd.tasks.files import load_files
-from scotd.tasks.hub import load_hub
+from scotd.tasks.hub import hub_note, load_hub
 from scotd.tasks.limits import limited, require_splits
 from scotd.types import Question
 
-__all__ = ["BENCHMARKS", "TASKS", "load_questions", "notes", "require_splits"]
+__all__ = ["BENCHMARKS", "TASKS", "hub_note", "load_questions", "notes", "require_splits"]
 
 BENCHMARKS: Mapping[str, Callable[[Path], list[Question]]] = MappingProxyType(
     {

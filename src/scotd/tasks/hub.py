@@ -3,7 +3,7 @@
     questions:
       task: boolq
       hub: google/boolq
-      hub_revision: COMMIT      # without it, whatever the hub has today
+      hub_revision: COMMIT      # without it, whatever the hub has today; the run's notes name the commit
       columns: {question: "{question}? {passage}", answer: answer}
       labels: ["yes", "no"]
       dev: null
@@ -17,10 +17,12 @@ that needs a script is refused by the library.
 The library `datasets` is imported only here, and only when a dataset is asked for: pip install 'scotd[hub]'.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scotd.config import QuestionsConfig, check_plain
 from scotd.errors import ConfigError, DataError
@@ -32,6 +34,8 @@ from scotd.types import Question
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 def load_hub(config: QuestionsConfig) -> list[Question]:
     """Load every split of the dataset `config.hub`; limits are not applied here.
@@ -39,7 +43,7 @@ def load_hub(config: QuestionsConfig) -> list[Question]:
     Raises ConfigError where the dataset cannot be had, DataError for everything that is wrong in a row.
     """
     assert config.hub is not None and config.columns is not None, config
-    placed = read_questions(_tables(config.hub, config), config)
+    placed = read_questions(_tables(config), config)
     if config.columns.id is not None:
         refuse_repeated_ids(placed, config.columns)
         return [item.question for item in placed]
@@ -48,8 +52,20 @@ def load_hub(config: QuestionsConfig) -> list[Question]:
     return [replace(one, id=numbers.unique(content_id(one.split, one.stem, one.choices))) for one in questions]
 
 
-def _tables(name: str, config: QuestionsConfig) -> Iterator[tuple[str, Table]]:
-    for split, data in _dataset(name, config).items():
+def hub_note(config: QuestionsConfig) -> str | None:
+    """A sentence that names the commit which the questions are of, where the configuration does not.
+
+    None without `hub`, and for a folder, which has no commits. Loads the dataset if that was not done yet.
+    """
+    commit = None if config.hub is None else _published(config).commit
+    if commit is None or commit == config.hub_revision:
+        return None
+    return f"questions.hub '{config.hub}' was at commit {commit}: `hub_revision: {commit}` keeps it."
+
+
+def _tables(config: QuestionsConfig) -> Iterator[tuple[str, Table]]:
+    name = str(config.hub)
+    for split, data in _published(config).splits.items():
         try:
             check_plain(split, f"the splits of questions.hub '{name}'")
         except ValueError as error:
@@ -77,8 +93,26 @@ def _table(path: Path, data: "Dataset") -> Table:
     return Table(path=path, columns=tuple(data.column_names), rows=rows)
 
 
-def _dataset(name: str, config: QuestionsConfig) -> "dict[str, Dataset]":
-    """The dataset by split. Raises ConfigError in one sentence for whatever the library says."""
+class _Published(NamedTuple):
+    splits: "dict[str, Dataset]"
+    commit: str | None  # of the hub; a folder has none
+
+
+def _published(config: QuestionsConfig) -> _Published:
+    """The dataset. Raises ConfigError in one sentence for whatever the library says."""
+    assert config.hub is not None, config
+    found = _load(config.hub, config.hub_config, config.hub_revision)
+    wanted = config.hub_revision or ""
+    if found.commit is not None and _COMMIT.fullmatch(wanted) and found.commit != wanted:
+        raise ConfigError(  # without a network the library takes what it loaded last, whatever was asked for
+            f"questions.hub '{config.hub}' is here at commit {found.commit}, and hub_revision wants {wanted}, "
+            "which could not be fetched: connect to the network."
+        )
+    return found
+
+
+@lru_cache(maxsize=8)  # the questions and their commit are asked for one after the other, and have to agree
+def _load(name: str, hub_config: str | None, revision: str | None) -> _Published:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -88,8 +122,8 @@ def _dataset(name: str, config: QuestionsConfig) -> "dict[str, Dataset]":
         ) from None
     try:
         if (Path(name) / "dataset_dict.json").is_file():  # as `save_to_disk` writes it
-            return dict(datasets.load_from_disk(name))
-        return dict(datasets.load_dataset(name, config.hub_config, revision=config.hub_revision))
+            return _Published(dict(datasets.load_from_disk(name)), None)
+        splits = dict(datasets.load_dataset(name, hub_config, revision=revision))
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         problem = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         remedy = (
@@ -98,3 +132,7 @@ def _dataset(name: str, config: QuestionsConfig) -> "dict[str, Dataset]":
             else "check the id, `hub_config` and `hub_revision`"
         )
         raise ConfigError(f"questions.hub '{name}' cannot be loaded ({problem}): {remedy}.") from None
+    # The library keeps what it loaded in NAME/CONFIG/VERSION/COMMIT; for a folder the last is a longer digest.
+    folders = {Path(file["filename"]).parent.name for data in splits.values() for file in data.cache_files}
+    commits = sorted(filter(_COMMIT.fullmatch, folders))
+    return _Published(splits, commits[0] if commits else None)
