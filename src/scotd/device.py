@@ -11,6 +11,11 @@ import torch
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
+# oneDNN keeps what it prepared for a product of certain shapes, 1,024 times if not told otherwise. No two steps have the
+# same shapes: that is gigabytes which nobody asks for again. A step has some dozens.
+_KEPT_SHAPES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+
+
 Precision = Literal["auto", "bfloat16", "float32"]
 
 
@@ -41,11 +46,13 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def keep_memory() -> bool:
-    """Tell glibc's malloc to keep big blocks instead of returning them to the kernel after every tensor.
+    """Tell glibc's malloc to keep big blocks instead of returning them to the kernel after every tensor, and oneDNN to
+    keep few products' shapes. Call it before the first product, which is when oneDNN asks.
 
     Activations of similar sizes come and go each step; faulting their pages in anew costs more than computing on
     them. Returns False where there is no glibc, which is no error.
     """
+    os.environ.setdefault(*_KEPT_SHAPES)
     library = _glibc()
     if library is None:
         return False
