@@ -11,8 +11,8 @@ import torch
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
-# oneDNN keeps what it prepared for a product of certain shapes, 1,024 times if not told otherwise. No two steps have the
-# same shapes: that is gigabytes which nobody asks for again. A step has some dozens.
+# oneDNN keeps what it prepared for a product of certain shapes, 1,024 times if not told otherwise. No two steps have
+# the same shapes: that is gigabytes which nobody asks for again. A step has some dozens.
 _KEPT_SHAPES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
