@@ -15,7 +15,6 @@ _M_MMAP_MAX = -4
 # the same shapes: that is gigabytes which nobody asks for again. A step has some dozens.
 _KEPT_SHAPES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
-
 Precision = Literal["auto", "bfloat16", "float32"]
 
 
