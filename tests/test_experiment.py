@@ -389,14 +389,36 @@ def test_chains_come_in_from_parquet_unless_everything_is_to_be_fresh(
         bench.run(f"import_chains={tmp_path / 'nowhere.parquet'}", until="sample")
 
 
-def test_an_imported_teacher_cannot_give_greedy_chains(copy: Callable[..., Bench]) -> None:
+def test_of_an_imported_teacher_greedy_cot_has_the_greedy_chains(copy: Callable[..., Bench]) -> None:
     bench = copy("scotd", "greedy-cot")
-    with pytest.raises(RunError, match="temperature-0 chains"):
-        bench.run("teacher.kind=imported", until="select")
-    bench.set(lambda settings: settings["students"].pop("greedy-cot"))
+    names = ("scotd", "greedy-cot")
+    asked_for = {name: bench.json(f"selections/{name}.json") for name in names}
+    funnel = bench.json("funnel.json")["rows"]
+    (bench.folder / "selections" / "greedy-cot.json").unlink()
     bench.run("teacher.kind=imported", until="select")
     assert asked(bench.log) == []
-    assert bench.json("selections/scotd.json")["kept"] > 0
+    assert {name: bench.json(f"selections/{name}.json") for name in names} == asked_for
+    assert asked_for["scotd"]["kept"] > asked_for["greedy-cot"]["kept"] > 0
+    assert bench.json("funnel.json")["rows"] == funnel
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "said"),
+    [
+        ("scotd", "greedy-cot", "no chain of '{}' at temperature 0 .*, and Greedy-CoT .*--temperature 0"),
+        ("greedy-cot", "scotd", "no chain of '{}' above temperature 0 .*target 'greedy-cot'"),
+    ],
+)
+def test_an_imported_teacher_gives_no_chains_of_the_other_kind(
+    fresh: Callable[..., Bench], held: str, wanted: str, said: str
+) -> None:
+    bench = fresh(held)
+    bench.run(until="sample")
+    bench.set(lambda settings: settings.update(students=last(wanted)))
+    with pytest.raises(RunError, match=said.format(TEACHER)):
+        bench.run("teacher.kind=imported", until="select")
+    with pytest.raises(RunError, match=rf"no chain of the teacher 'import:other'. Known: {TEACHER}"):
+        bench.run("teacher={kind: imported, name: 'import:other'}", until="select")
 
 
 # ---- nothing stale is shown ------------------------------------------------------------------------------------------

@@ -343,10 +343,11 @@ def _as_trained(corpus: "Corpus", experiment: Path, selection: str) -> dict[str,
     from scotd.select import select
 
     plan = Plan.of(load(experiment, ()))
+    pool = Pool.whole(plan, greedy=plan.wants_greedy and not plan.wants_sampled)
     counts: Counter[str] = Counter(kept=0)
 
     def kept() -> Iterator[str]:
-        for fate in select(selection, Pool.whole(plan, greedy=False).answers(corpus), plan.questions):
+        for fate in select(selection, pool.answers(corpus), plan.questions):
             counts[fate.dropped or "kept"] += 1
             if fate.dropped is None:
                 yield fate.chain_id

@@ -265,9 +265,11 @@ class Corpus:
         split: str | None = None,
         prompt_ids: Iterable[str] | None = None,
         ids: Iterable[str] | None = None,
+        greedy: bool | None = None,
     ) -> Iterator[Chain]:
         """Stream the chains asked for, as they are now, ordered by question key, then index, then the rest of their
-        identity: the same chains come in the same order from every corpus that holds them."""
+        identity: the same chains come in the same order from every corpus that holds them. `greedy` asks for those of
+        temperature 0, or for all others."""
         self._sync()
         where, values = _chain_filter(
             teacher=teacher,
@@ -277,6 +279,7 @@ class Corpus:
             split=split,
             prompt_ids=prompt_ids,
             ids=ids,
+            greedy=greedy,
         )
         # CROSS fixes the order of the loops, so that chains stream along the questions' index and are never sorted.
         join = "CROSS JOIN" if ids is None else "JOIN"
@@ -290,6 +293,7 @@ class Corpus:
         sampling: SamplingParams | None = None,
         question_keys: Iterable[str] | None = None,
         prompt_ids: Iterable[str] | None = None,
+        greedy: bool | None = None,
     ) -> Iterator[Answered]:
         """Stream what the chains asked for answer, in the order of `chains`; `questions` by key must hold theirs.
 
@@ -298,7 +302,7 @@ class Corpus:
         """
         self._sync()
         where, values = _chain_filter(
-            teacher=teacher, sampling=sampling, question_keys=question_keys, prompt_ids=prompt_ids
+            teacher=teacher, sampling=sampling, question_keys=question_keys, prompt_ids=prompt_ids, greedy=greedy
         )
         return self._read_answers(summary.ANSWERED.format(where=where), values, questions)
 
@@ -523,6 +527,7 @@ def _chain_filter(
     split: str | None = None,
     prompt_ids: Iterable[str] | None = None,
     ids: Iterable[str] | None = None,
+    greedy: bool | None = None,
 ) -> tuple[str, tuple[str, ...]]:
     """A WHERE clause over chains with their question, teacher, sampling and prompt, and its values."""
     where, values = _question_filter(task, split, question_keys)
@@ -535,6 +540,8 @@ def _chain_filter(
         if value is not None:
             where += f" AND {clause}"
             values = (*values, value)
+    if greedy is not None:
+        where += f" AND json_extract(s.body, '$.temperature') {'=' if greedy else '>'} 0"
     return where, values
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from scotd.answers import parse
 from scotd.config import FilterConfig
 from scotd.corpus import Corpus
-from scotd.errors import RunError
+from scotd.errors import RunError, did_you_mean
 from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
@@ -24,7 +24,7 @@ from scotd.models import durable_name, resolve
 from scotd.progress import Tracker
 from scotd.select import majority_labels, select
 from scotd.teachers import teacher_name
-from scotd.types import Answered, Chain, Fate, Question, SamplingParams, Target, digest
+from scotd.types import Answered, Chain, Fate, Question, Target, digest
 
 QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
 
@@ -59,25 +59,49 @@ class Pool:
         return (chain for chain in corpus.chains(**self._filters()) if chain.index < self.n)
 
     def answers(self, corpus: Corpus) -> Iterator[Answered]:
-        """What they answer, in the same order."""
-        found = corpus.answered(self.plan.questions, **self._filters())
-        return (one for one in found if one.index < self.n)
+        """What they answer, in the same order. Raises RunError where there should be chains and are none."""
+        found = (one for one in corpus.answered(self.plan.questions, **self._filters()) if one.index < self.n)
+        first = next(found, None)
+        if first is None:
+            if self._imported:
+                raise self._not_imported(corpus)
+            return
+        yield first
+        yield from found
+
+    @property
+    def _imported(self) -> bool:
+        return self.plan.experiment.teacher.kind == "imported"
 
     def _filters(self) -> dict[str, Any]:
-        experiment = self.plan.experiment
-        imported = experiment.teacher.kind == "imported"
-        if self.greedy and imported:
-            raise RunError(
-                "Greedy-CoT needs the teacher's temperature-0 chains, and an imported teacher cannot be asked."
-            )
-        sampling: SamplingParams = self.plan.greedy_sampling if self.greedy else self.plan.sampling
-        prompts = [self.plan.teacher_prompts[question.key].id for question in self.questions]
-        return {
-            "teacher": teacher_name(experiment.teacher),
-            "sampling": None if imported else sampling,
+        """An imported teacher's prompts and settings are whatever they were; only its greedy chain is told from
+        sampled ones."""
+        chains = {
+            "teacher": teacher_name(self.plan.experiment.teacher),
             "question_keys": [question.key for question in self.questions],
-            "prompt_ids": None if imported else prompts,
         }
+        if self._imported:
+            return {**chains, "greedy": self.greedy}
+        return {
+            **chains,
+            "sampling": self.plan.greedy_sampling if self.greedy else self.plan.sampling,
+            "prompt_ids": [self.plan.teacher_prompts[question.key].id for question in self.questions],
+        }
+
+    def _not_imported(self, corpus: Corpus) -> RunError:
+        name = teacher_name(self.plan.experiment.teacher)
+        held = {one.teacher: one for one in corpus.stats().chains}
+        if name not in held:
+            return RunError(f"{corpus.path}: holds no chain of the teacher '{name}'.{did_you_mean(name, held)}")
+        if self.greedy:
+            return RunError(
+                f"{corpus.path}: holds no chain of '{name}' at temperature 0 for these questions, and Greedy-CoT "
+                f"learns from no other: import them with `--temperature 0`, or make it a student of target 'scotd'."
+            )
+        return RunError(
+            f"{corpus.path}: holds no chain of '{name}' above temperature 0 for these questions, and only Greedy-CoT "
+            f"learns from greedy ones: make it a student of target 'greedy-cot', or import with `--temperature`."
+        )
 
 
 def select_stage(
