@@ -11,6 +11,7 @@ import pytest
 from run_folders import SWEPT, Seen, make_sweep, prediction, question, write_json, write_predictions
 
 from scotd.config import load
+from scotd.errors import RunError
 from scotd.report import write_report
 from scotd.report.collect import Report, collect
 from scotd.report.curves import Line, Panel, Point, curve_plot, spread
@@ -426,3 +427,33 @@ def test_the_page_says_what_students_were_trained_on_where_that_is_another_task(
     other = collect(given_run(tmp_path / "other", one, students=students, seeds=[], train_on=[{"task": "feedback"}]))
     assert "trained on" not in dict(own.runs[0].subtitle)
     assert dict(other.runs[0].subtitle)["trained on"] == "feedback"
+
+
+# -- against another row
+
+
+def test_another_row_is_the_baseline_of_another_report(tmp_path: Path) -> None:
+    folder = given_run(tmp_path / "run", GIVEN, students=TWO, seeds=[0, 1])
+    own = write_report(folder)
+    before = own.read_bytes()
+    page = write_report(folder, baseline="scotd")
+    assert page == folder / "against-scotd" / "report.html" and own.read_bytes() == before
+    rows = json.loads((page.parent / "summary.json").read_text())
+    assert rows["baseline"] == "scotd"
+    found = arms(collect(folder, baseline="scotd"))
+    labels = found["labels"]
+    assert found["scotd"].against is None and found["scotd"].cell.baseline and not labels.cell.baseline
+    assert labels.against is not None and labels.against.difference.mean == pytest.approx(-0.2)
+    assert [(row.comparison.only_this, row.comparison.only_baseline) for row in labels.rows if row.comparison] == [
+        (1, 3)
+    ] * 2
+    assert "baseline: labels" in Seen.of(page.read_text(encoding="utf-8")).text  # the configuration as it ran
+    other = given_run(tmp_path / "other", GIVEN, students=TWO, seeds=[0, 1])
+    assert write_report(folder, other, baseline="base") == tmp_path / "report-against-base" / "report.html"
+
+
+def test_a_row_that_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
+    folder = given_run(tmp_path / "run", GIVEN, students=TWO, seeds=[0, 1])
+    with pytest.raises(RunError, match=r"run: has no row 'label' to test against\. Did you mean 'labels'\?"):
+        write_report(folder, baseline="label")
+    assert not [*folder.glob("against-*")]

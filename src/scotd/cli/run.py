@@ -131,12 +131,18 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scal
     help="Folder for report.html, results.md, summary.json. Default: the run folder; for several, `report` beside the "
     "first of them.",
 )
-def report(folders: tuple[Path, ...], out: Path | None) -> None:
+@click.option(
+    "--baseline",
+    metavar="ROW",
+    help="Test all others against this row of students, instead of evaluation.baseline. Written into `against-ROW` of "
+    "the run folder, unless --out says otherwise: the run's own report stays.",
+)
+def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) -> None:
     """Write the HTML report of a finished or half-finished run folder; of several FOLDERS one page about all of them,
     side by side."""
     from scotd.report import write_report
 
-    click.echo(f"Report: {write_report(*folders, out=out)}")
+    click.echo(f"Report: {write_report(*folders, out=out, baseline=baseline)}")
 
 
 def _follow(dry_run: bool) -> None:

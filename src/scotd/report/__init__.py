@@ -27,13 +27,14 @@ from scotd.errors import RunError
 __all__ = ["write_report"]
 
 
-def write_report(*folders: Path, out: Path | None = None) -> Path:
+def write_report(*folders: Path, out: Path | None = None, baseline: str | None = None) -> Path:
     """Write report.html, results.md, summary.json and a page of answers for each cell; return the report's path.
 
     They go into the folder `out`: where it is not given into the run folder itself, or, for several, into a folder
     `report` beside the first. The same folders give the same bytes. What a stopped run has not reached is shown as not
-    yet there. Raises RunError where one is no run folder, or the files cannot be written, or would stand in another
-    run's folder.
+    yet there. `baseline` is the row of students that others are tested against, instead of the configured one: such a
+    report is another one, in `against-ROW` or `report-against-ROW`. Raises RunError where one is no run folder or has
+    no such row, or the files cannot be written, or would stand in another run's folder.
     """
     # Here, not above: `scotd --help` imports this package's name and must not wait for Jinja2 and matplotlib.
     from scotd.report.answers import FOLDER, answer_pages
@@ -43,10 +44,10 @@ def write_report(*folders: Path, out: Path | None = None) -> Path:
     from scotd.report.summary import summary
 
     if out is None:
-        out = folders[0] if len(folders) == 1 else folders[0].resolve().parent / "report"
+        out = _place(folders, baseline)
     if (out / "experiment.json").exists() and [out.resolve()] != [folder.resolve() for folder in folders]:
         raise RunError(f"{out} is a run folder, whose own report would be written over: give another one with --out.")
-    report = collect(*folders)
+    report = collect(*folders, baseline=baseline)
     pages = set()
     for answers in (page for run in report.sources for page in answer_pages(run)):
         pages.add(out / answers.file)
@@ -58,6 +59,13 @@ def write_report(*folders: Path, out: Path | None = None) -> Path:
     _write(out / "summary.json", summary(report))
     _write(page, html(report))
     return page
+
+
+def _place(folders: tuple[Path, ...], baseline: str | None) -> Path:
+    against = [] if baseline is None else [f"against-{baseline}"]
+    if len(folders) == 1:
+        return folders[0].joinpath(*against)
+    return folders[0].resolve().parent / "-".join(["report", *against])
 
 
 def _write(path: Path, text: str) -> None:

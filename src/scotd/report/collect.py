@@ -52,10 +52,11 @@ class Report:
         return len(self.runs) > 1 or any(table.swept for table in self.tables)
 
 
-def collect(*folders: Path) -> Report:
-    """Gather everything that the report of one run, or of several, shows. Raises RunError for any other folder."""
+def collect(*folders: Path, baseline: str | None = None) -> Report:
+    """Gather everything that the report of one run, or of several, shows, against `baseline` where it is given instead
+    of the configured row. Raises RunError for any other folder, and where a run has no such row."""
     labels = _labels(folders) if len(folders) > 1 else [""]
-    runs = {label: load(folder, label) for label, folder in zip(labels, folders, strict=True)}
+    runs = {label: load(folder, label, baseline) for label, folder in zip(labels, folders, strict=True)}
     first = next(iter(runs.values())).experiment
     bootstrap = Bootstrap(first.evaluation.confidence)
     tables = make_tables([*runs.values()], bootstrap)

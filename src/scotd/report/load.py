@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from scotd.config import DecodingConfig, Experiment
 from scotd.corpus import Corpus
-from scotd.errors import CorpusError
+from scotd.errors import CorpusError, RunError, did_you_mean
 from scotd.report import examples
 from scotd.report.data import Answer, Cell, Funnel, FunnelRow, Place, Predictions, SelectionRow, Stage, Value
 from scotd.report.read import RunFolder, count, counts, number, text
@@ -52,10 +52,12 @@ class Run:
     part: RunPart
 
 
-def load(path: Path, label: str = "") -> Run:
-    """Read a run folder; `label` tells its cells from those of other runs. Raises RunError where it is none."""
+def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
+    """Read a run folder; `label` tells its cells from those of other runs, `baseline` is the row that they are tested
+    against instead of the configured one. Raises RunError where it is no run folder, or has no such row."""
     folder = RunFolder(path)
-    experiment, raw = folder.experiment()
+    configured, raw = folder.experiment()
+    experiment = configured if baseline is None else _against(baseline, configured, path)
     cells = expected_cells(experiment, label)
     predictions = _predictions(folder, experiment, cells)
     funnel = _funnel(folder, experiment)
@@ -73,11 +75,19 @@ def load(path: Path, label: str = "") -> Run:
         stages=stages,
         examples=shown,
         configuration=_yaml(raw),
-        settings=dict(_flat(experiment.model_dump(mode="json"))),
+        settings=dict(_flat(configured.model_dump(mode="json"))),
         facts=tuple(_flat(facts or {})),
         notes=tuple(folder.notes),
     )
     return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, part=part)
+
+
+def _against(baseline: str, experiment: Experiment, path: Path) -> Experiment:
+    rows = experiment.rows()
+    if baseline not in rows:
+        raise RunError(f"{path}: has no row '{baseline}' to test against.{did_you_mean(baseline, rows)}")
+    evaluation = experiment.evaluation.model_copy(update={"baseline": baseline})
+    return experiment.model_copy(update={"evaluation": evaluation})
 
 
 def expected_cells(experiment: Experiment, run: str = "") -> tuple[Cell, ...]:
