@@ -642,6 +642,40 @@ def test_preview_of_other_questions(run: Run, own: Path) -> None:
     refused(run("preview", own, "--split", "contrst", *tiny), "Did you mean 'contrast'?")
 
 
+def test_preview_shows_each_student_its_own_prompt(
+    run: Run, own: Path, make_model: Callable[[str], Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    from scotd.experiment import Plan
+
+    _student_folder(make_model("llama"), tokenizer, tmp_path / "tiny")
+    own.write_text(
+        "name: x\nquestions: {task: feedback}\ntraining: {max_length: 4096}\nstudents:\n  shown: {target: scotd, "
+        "exemplars: 2}\n  bare: {target: scotd}\n  labels: {target: label-only}\n",
+        encoding="utf-8",
+    )
+    result = run("preview", own, "--set", "student=./tiny")
+    assert result.code == 0, result.err
+    plan = Plan.of(config.load(own))
+    question = plan.train[0]
+    given = {name: plan.prompt_for(name, question).text or "" for name in plan.experiment.students}
+    assert given["shown"] != given["bare"] == given["labels"] and given["shown"].endswith(given["bare"])
+    for heading, text in (("shown", given["shown"]), ("bare, labels", given["bare"])):
+        indented = "\n".join(f"    {line}".rstrip() for line in text.split("\n"))
+        assert f"--- prompt of {heading} ---\n{indented}\n" in "\n".join(map(str.rstrip, result.out.split("\n")))
+    masks = result.out.split("--- loss mask of ")[1:]
+    assert [one.split(", tokens of")[0] for one in masks] == ["shown", "bare", "a label-only student"]
+    for mask, text in zip(masks, given.values(), strict=True):
+        assert f"prompt: {len(text)} tokens without loss" in mask
+
+
+def test_preview_of_an_unseen_task(run: Run, own: Path) -> None:
+    with own.open("a", encoding="utf-8") as file:
+        file.write("train_on: [{task: feedback, limit: {train: 20}, dev: null}]\n")
+    tiny = ["--set", "student=no/such-model"]
+    assert "Question feedback/" in run("preview", own, *tiny).out
+    assert "Question mine/t1 of the split 'test'" in run("preview", own, "--split", "test", *tiny).out
+
+
 def test_preview_of_a_chat(run: Run, own: Path) -> None:
     result = run("preview", own, "--set", "prompt.chat=true", "--set", "student=no/such-model")
     assert result.code == 0 and "  system:\n" in result.out and "  assistant:\n" in result.out

@@ -1,7 +1,7 @@
 """`scotd preview`: what teacher and student read for one question, what is trained on, and where the loss is taken."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,9 @@ def preview(experiment: Path, overrides: tuple[str, ...], wanted: str | None, sp
     and the loss mask. Nothing is asked and nothing is trained."""
     settings = load(experiment, overrides)
     plan, question = _question(settings, wanted, split)
-    view = _View(plan=plan, question=question, targets=_targets(plan, question))
+    learnt = question.split == settings.questions.train
+    asking = plan if learnt else replace(plan, train=())  # exemplars are drawn for training, and fixed for answering
+    view = _View(plan=plan, question=question, targets=_targets(plan, question), prompts=_prompts(asking, question))
     for line in view.texts():
         click.echo(line)
     for line in _tokens(view, fetch=tokens):
@@ -49,15 +51,17 @@ class _Target:
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """One question with all that is shown of it."""
+    """One question with all that is shown of it. `prompts` has the rows of students that are given each prompt, by the
+    kind of student and the prompt."""
 
     plan: "Plan"
     question: "Question"
     targets: dict[str, tuple[_Target, ...]]
+    prompts: dict[tuple[str, "Prompt"], tuple[str, ...]]
 
     def texts(self) -> Iterator[str]:
         """Everything that needs no tokenizer."""
-        from scotd.prompts import student_prompt, teacher_prompt
+        from scotd.prompts import teacher_prompt
 
         plan, question = self.plan, self.question
         gold = "no label" if question.gold is None else f"label {question.gold}"
@@ -73,9 +77,13 @@ class _View:
         prompt = teacher_prompt(question, exemplars, plan.templates)
         yield heading(f"teacher prompt, {len(exemplars)} exemplars")
         yield _prompt_text(prompt)
-        yield ""
-        yield heading("student prompt")
-        yield _prompt_text(student_prompt(question, plan.templates))
+        seen: dict[Prompt, list[str]] = {}
+        for (_, one), given in self.prompts.items():
+            seen.setdefault(one, []).extend(given)
+        for one, rows in seen.items():
+            yield ""
+            yield heading("student prompt" if len(seen) == 1 else f"prompt of {', '.join(dict.fromkeys(rows))}")
+            yield _prompt_text(one)
         for kind, targets in self.targets.items():
             yield ""
             yield heading(f"target of a {kind} student")
@@ -130,6 +138,7 @@ def _plan_of(settings: "Experiment", split: str) -> "Plan":
     changed = {
         "questions": questions.model_copy(update=update),
         "evaluation": EvaluationConfig(splits=()),
+        "train_on": settings.train_on if split == questions.train else (),
     }
     return Plan.of(settings.model_copy(update=changed))
 
@@ -146,6 +155,18 @@ def _targets(plan: "Plan", question: "Question") -> dict[str, tuple[_Target, ...
         elif kind is Target.LABEL_ONLY:
             found[kind.value] = (_label_target(plan, question),)
     return found
+
+
+def _prompts(plan: "Plan", question: "Question") -> dict[tuple[str, "Prompt"], tuple[str, ...]]:
+    """What trained students are given, by kind and prompt, with their rows; the bare question where none is trained."""
+    from scotd.prompts import student_prompt
+
+    found: dict[tuple[str, Prompt], tuple[str, ...]] = {}
+    for name, student in plan.experiment.students.items():
+        if student.target.trained:
+            key = student.target.value, plan.prompt_for(name, question)
+            found[key] = (*found.get(key, ()), student.row or name)
+    return found or {("", student_prompt(question, plan.templates)): ()}
 
 
 def _chain_targets(plan: "Plan", question: "Question", *, greedy: bool) -> tuple[_Target, ...]:
@@ -247,9 +268,8 @@ def _tokens(view: _View, *, fetch: bool) -> Iterator[str]:
 
 
 def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
-    """One row for every kind of student: the question once, its targets as branches."""
+    """One row for every kind of student and prompt: the question once, its targets as branches."""
     from scotd.cli.mask import row_lines
-    from scotd.prompts import student_prompt
     from scotd.token_store import tokenize
     from scotd.tokens import load_tokenizer
     from scotd.tree import pack
@@ -257,10 +277,13 @@ def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
 
     tokenizer = load_tokenizer(files)
     longest = view.plan.experiment.training.max_length
-    for kind, targets in view.targets.items():
+    shown = [(kind, prompt) for kind, prompt in view.prompts if kind in view.targets]
+    for kind, prompt in shown:
+        targets = view.targets[kind]
+        rows = ", ".join(dict.fromkeys(view.prompts[kind, prompt]))
         example = TrainingExample(
             question_key=view.question.key,
-            prompt=student_prompt(view.question, view.plan.templates),
+            prompt=prompt,
             targets=tuple(target.text for target in targets),
             finished=tuple(target.finished for target in targets),
             weights=(1.0,) * len(targets),
@@ -268,7 +291,8 @@ def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
         encoded = list(tokenize([example], tokenizer, longest))
         too_long = len(targets) - sum(len(one.branches) for one in encoded)
         yield ""
-        yield heading(f"loss mask of a {kind} student, tokens of {reference}")
+        alone = sum(other == kind for other, _ in shown) == 1
+        yield heading(f"loss mask of {f'a {kind} student' if alone else rows}, tokens of {reference}")
         if too_long:
             yield f"{too_long} of {len(targets)} chains left out: over training.max_length, {longest} tokens"
         for one in encoded:
