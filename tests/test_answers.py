@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scotd import reading
-from scotd.answers import _STATEMENT, BEGINNINGS, RARE_BEGINNINGS, _statements, parse
+from scotd.answers import _STATEMENT, BEGINNINGS, RARE_BEGINNINGS, _statements, answer_of, parse
 from scotd.languages import LANGUAGES
 from scotd.reading import Text, words
 from scotd.types import Choice, Finish, NoAnswer, Parsed, Question
@@ -258,7 +258,9 @@ def expected(rationale: str, outcome: str | NoAnswer) -> Parsed:
 
 @pytest.mark.parametrize(("question", "text", "finish", "outcome", "rationale"), SHAPES)
 def test_shape(question: Question, text: str, finish: Finish, outcome: str | NoAnswer, rationale: str) -> None:
-    assert parse(text, question, finish) == expected(rationale, outcome)
+    parsed = parse(text, question, finish)
+    assert parsed == expected(rationale, outcome)
+    assert answer_of(text, question, finish) == (parsed.answer, parsed.reason)
 
 
 def test_the_table_covers_every_outcome() -> None:
@@ -290,6 +292,7 @@ def test_every_text_has_an_answer_or_a_reason(text: str, question: Question, fin
     assert parsed.rationale in text
     assert parsed.reason is not EMPTY or parsed.rationale == ""
     assert parsed.reason is not CUT_OFF or finish is LENGTH
+    assert answer_of(text, question, finish) == (parsed.answer, parsed.reason)
     assert parse(text, question, finish) == parsed
 
 

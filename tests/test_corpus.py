@@ -31,7 +31,6 @@ from scotd.types import (
     Finish,
     Message,
     NoAnswer,
-    Parsed,
     Prediction,
     Prompt,
     Question,
@@ -653,13 +652,13 @@ def test_what_chains_answer_is_read_once_by_each_parser(path: Path, monkeypatch:
     from scotd import answers
 
     read: list[str] = []
-    original = answers.parse
+    original = answers.answer_of
 
-    def parse(text: str, asked: Question, finish: Finish) -> Parsed:
+    def answer_of(text: str, asked: Question, finish: Finish) -> tuple[str | None, NoAnswer | None]:
         read.append(text)
         return original(text, asked, finish)
 
-    monkeypatch.setattr("scotd.answers.parse", parse)
+    monkeypatch.setattr("scotd.answers.answer_of", answer_of)
     known = {question(number).key: question(number) for number in (1, 2)}
     chains = [chain(1, 0), chain(1, 1, text=" So the answer is (B)."), chain(2, 0, text=" Ducks", finish=Finish.LENGTH)]
     expected = [("A", None), ("B", None), (None, "cut off")]

@@ -44,8 +44,9 @@ _STATEMENT = re.compile(
     rf"|{EDGE}{words('phrase')}{EDGE}|#{{4,}}+|\\f?boxed(?=\s?\{{))",
     re.IGNORECASE,
 )
-# Where a statement may begin in an ASCII text in lower case; a text with a rarer beginning is searched from end to end.
-BEGINNINGS = ("answer", "ans", "respuesta", "resposta", "risposta", "antwort")
+# Where a statement may begin in an ASCII text in lower case ("ans": "answer" too); a text with a rarer beginning is
+# searched from end to end.
+BEGINNINGS = ("ans", "respuesta", "resposta", "risposta", "antwort")
 RARE_BEGINNINGS = ("choice is", "option is", "one is", "####", "boxed")
 _CHOOSING = re.compile(
     rf"{EDGE}i(?:'d|'ll|\swill|\swould)?\s(?:choose|pick|select|go\swith|say){EDGE}"
@@ -122,12 +123,29 @@ def parse(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> Par
 
     `finish` tells a text that was cut off by the token limit from one that ended by itself without an answer.
     """
+    own, finish = _own_part(text, finish)
+    reader = _Reader(Text.of(own), question)
+    final, answer, reason = _decided(reader, finish)
+    rationale = own.strip() if final is None else reader.text.before(reader.first(final))
+    return Parsed(rationale=rationale, answer=answer, reason=reason)
+
+
+def answer_of(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> tuple[str | None, NoAnswer | None]:
+    """Answer and reason as `parse` finds them, without the rationale: millions of chains are read for no more."""
+    own, finish = _own_part(text, finish)
+    return _decided(_Reader(Text.of(own), question), finish)[1:]
+
+
+def _own_part(text: str, finish: Finish) -> tuple[str, Finish]:
+    """The text before a next question, where the teacher went on to one."""
     next_question = _NEXT_QUESTION.search(text) if "\n" in text or "<" in text else None
-    if next_question is not None:
-        text, finish = text[: next_question.start()], Finish.STOP
-    if not text.strip():
-        return Parsed(rationale="", answer=None, reason=NoAnswer.EMPTY)
-    reader = _Reader(Text.of(text), question)
+    return (text, finish) if next_question is None else (text[: next_question.start()], Finish.STOP)
+
+
+def _decided(reader: "_Reader", finish: Finish) -> tuple[_Claim | None, str | None, NoAnswer | None]:
+    """The first claim of the final answer, with the answer or the reason why there is none."""
+    if not reader.text.source.strip():
+        return None, None, NoAnswer.EMPTY
     cut_off = finish is Finish.LENGTH
     open_statement = False
     for kind in (reader.statements, reader.weaker_statements, reader.bare_lines):
@@ -135,21 +153,15 @@ def parse(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> Par
         complete = [claim for claim in claims if claim.closed] if cut_off else claims
         final = reader.decide(complete)
         if cut_off and (final is None or final.kind is _Kind.CHOICE) and reader.undecided(final, claims):
-            return Parsed(rationale=text.strip(), answer=None, reason=NoAnswer.CUT_OFF)
+            return None, None, NoAnswer.CUT_OFF
         if final is not None:
-            return _parsed(reader.text.before(reader.first(final)), final)
+            if final.kind is _Kind.CHOICE:
+                return final, final.label, None
+            return final, None, NoAnswer.SEVERAL if final.kind is _Kind.SEVERAL else NoAnswer.UNKNOWN_CHOICE
         open_statement |= any(claim.kind is _Kind.OPEN and claim.value < claim.end for claim in claims)
-    reason = NoAnswer.UNKNOWN_CHOICE if open_statement else NoAnswer.MISSING
     if cut_off:
-        reason = NoAnswer.CUT_OFF
-    return Parsed(rationale=text.strip(), answer=None, reason=reason)
-
-
-def _parsed(rationale: str, final: _Claim) -> Parsed:
-    if final.kind is _Kind.CHOICE:
-        return Parsed(rationale=rationale, answer=final.label, reason=None)
-    reason = NoAnswer.SEVERAL if final.kind is _Kind.SEVERAL else NoAnswer.UNKNOWN_CHOICE
-    return Parsed(rationale=rationale, answer=None, reason=reason)
+        return None, None, NoAnswer.CUT_OFF
+    return None, None, NoAnswer.UNKNOWN_CHOICE if open_statement else NoAnswer.MISSING
 
 
 class _Reader(Reading):

@@ -190,8 +190,7 @@ def _numbers(
         question = questions[place]
         answer, reason = read
         if text is not None:
-            parsed = answers.parse(text, question, Finish(finish))
-            answer, reason = parsed.answer, parsed.reason
+            answer, reason = answers.answer_of(text, question, Finish(finish))
         yield (
             number,
             place,

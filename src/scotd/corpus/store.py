@@ -471,11 +471,11 @@ class Corpus:
         new: list[tuple[int, str, str | None, str | None]] = []
         with self._moment() as connection:
             for chain, digest, key, index, finish, *read, text in connection.execute(sql, (parser, *values)):
+                ended = Finish(finish)
                 if text is None:
                     answer, reason = read
                 else:
-                    parsed = answers.parse(text, questions[key], Finish(finish))
-                    answer, reason = parsed.answer, parsed.reason
+                    answer, reason = answers.answer_of(text, questions[key], ended)
                     new.append((chain, parser, answer, reason))
                     if len(new) == BATCH:
                         self._keep_answers(new)
@@ -484,7 +484,7 @@ class Corpus:
                     chain_id=digest,
                     question_key=key,
                     index=index,
-                    finish=Finish(finish),
+                    finish=ended,
                     answer=answer,
                     reason=None if reason is None else NoAnswer(reason),
                 )
