@@ -125,6 +125,10 @@ SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
     (NONE, "Answer: None of the above", STOP, "C", ""),
     (TWICE, "The answer is store.", STOP, UNKNOWN, "The answer is store."),
     (TWICE, "The answer is (B) Store.", STOP, "B", ""),
+    (TWICE, f"{R} So the answer is the store (B).", STOP, "B", R),
+    (TWICE, "The answer is Store, (a).", STOP, "A", ""),
+    (TWICE, "The answer is store (C).", STOP, UNKNOWN, "The answer is store (C)."),
+    (TWICE, "The answer is store (A) or store (B).", STOP, SEVERAL, ""),
     # The article
     (DOG, "A dog is an animal.", STOP, MISSING, "A dog is an animal."),
     (DOG, "It barks. So the answer is a dog.", STOP, "B", "It barks."),

@@ -161,6 +161,7 @@ class _Names:
     labels: tuple[_Label, ...]
     texts: tuple[tuple[str, str], ...]
     own: dict[str, list[tuple[str, str]]]  # by label, also the texts that two choices share
+    shared: tuple[tuple[str, str], ...]  # only those, with each of their labels: a label behind one tells which
     begin: frozenset[str]
 
 
@@ -184,7 +185,8 @@ def _names(choices: Sequence[Choice], has_label_set: bool) -> _Names:
             if any(character.isalnum() for character in text):
                 found.setdefault(text, set()).add(choice.label)
     texts = [(text, min(labels_of)) for text, labels_of in found.items() if len(labels_of) == 1]
-    begin = {name[:1] for text, _ in texts for name in (text, "a", "t")}
+    shared = [(text, label) for text, labels_of in found.items() if len(labels_of) > 1 for label in sorted(labels_of)]
+    begin = {name[:1] for text, _ in (*texts, *shared) for name in (text, "a", "t")}
     begin |= {name[:1] for label in labels for name in (label.written, label.written.lower())}
     return _Names(
         labels=tuple(sorted(labels, key=lambda label: -len(label.written))),
@@ -195,6 +197,7 @@ def _names(choices: Sequence[Choice], has_label_set: bool) -> _Names:
             ]
             for choice in choices
         },
+        shared=tuple(sorted(shared, key=lambda pair: -len(pair[0]))),
         begin=frozenset(begin | set(_OPENERS)),
     )
 
@@ -224,7 +227,8 @@ class Reading:
                 return Named(None, bare[1])
             return self._with_text(*bare, closed=bare[1] < self.length)
         if named is None:
-            return None
+            shared = self._by_shared_text(position)
+            return None if shared is None else self._joined(*shared, closed=True)
         label, end = named
         gap = _BEFORE_BRACKET.match(self.read, end)
         both = None if gap is None else self._bracketed(gap.end())
@@ -233,6 +237,19 @@ class Reading:
         own = self.low[position:end]
         longer = any(text.startswith(own) and len(text) > len(own) for text, _ in self.names.texts)
         return self._joined(label, end, closed=not (longer and end == self.length))
+
+    def _by_shared_text(self, position: int) -> tuple[str, int] | None:
+        """The text of several choices, and behind it the label of one of them: "home (C)"."""
+        if not self.names.shared:
+            return None
+        article = _ARTICLE.match(self.read, position)
+        for start in (position,) if article is None else (position, article.end()):
+            for text, label in self.names.shared:
+                gap = _BEFORE_BRACKET.match(self.read, start + len(text)) if self.low.startswith(text, start) else None
+                both = None if gap is None else self._bracketed(gap.end())
+                if both is not None and both[0] == label:
+                    return both
+        return None
 
     def named_before(self, end: int) -> tuple[str | None, int] | None:
         """Return the choice whose name ends right here and where the name starts; None where none does.
@@ -280,7 +297,8 @@ class Reading:
         if join is not None and label is not None:
             other = self._bracketed(join.end())
             if other is None and join.group().strip() != ",":  # "(B), a bank ..." goes on with something else
-                other = self._bare(join.end()) or self._text_at(join.end())
+                after = join.end()
+                other = self._bare(after) or self._text_at(after) or self._by_shared_text(after)
             if other is not None and other[0] != label and not _VERB.match(self.read, self._after_own_text(*other)):
                 return Named(None, other[1])
         return Named(label, end, closed)
