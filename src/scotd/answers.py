@@ -125,15 +125,17 @@ def parse(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> Par
     """
     own, finish = _own_part(text, finish)
     reader = _Reader(Text.of(own), question)
-    final, answer, reason = _decided(reader, finish)
-    rationale = own.strip() if final is None else reader.text.before(reader.first(final))
-    return Parsed(rationale=rationale, answer=answer, reason=reason)
+    final, reason = _decided(reader, finish)
+    if final is None:
+        return Parsed(rationale=own.strip(), answer=None, reason=reason)
+    return Parsed(rationale=reader.text.before(reader.first(final)), answer=final.label, reason=reason)
 
 
 def answer_of(text: str, question: Question, finish: Finish = Finish.UNKNOWN) -> tuple[str | None, NoAnswer | None]:
     """Answer and reason as `parse` finds them, without the rationale: millions of chains are read for no more."""
     own, finish = _own_part(text, finish)
-    return _decided(_Reader(Text.of(own), question), finish)[1:]
+    final, reason = _decided(_Reader(Text.of(own), question), finish)
+    return None if final is None else final.label, reason
 
 
 def _own_part(text: str, finish: Finish) -> tuple[str, Finish]:
@@ -142,10 +144,10 @@ def _own_part(text: str, finish: Finish) -> tuple[str, Finish]:
     return (text, finish) if next_question is None else (text[: next_question.start()], Finish.STOP)
 
 
-def _decided(reader: "_Reader", finish: Finish) -> tuple[_Claim | None, str | None, NoAnswer | None]:
-    """The first claim of the final answer, with the answer or the reason why there is none."""
+def _decided(reader: "_Reader", finish: Finish) -> tuple[_Claim | None, NoAnswer | None]:
+    """The first claim of the final answer, whose label is the answer, and the reason where it has none."""
     if not reader.text.source.strip():
-        return None, None, NoAnswer.EMPTY
+        return None, NoAnswer.EMPTY
     cut_off = finish is Finish.LENGTH
     open_statement = False
     for kind in (reader.statements, reader.weaker_statements, reader.bare_lines):
@@ -153,15 +155,15 @@ def _decided(reader: "_Reader", finish: Finish) -> tuple[_Claim | None, str | No
         complete = [claim for claim in claims if claim.closed] if cut_off else claims
         final = reader.decide(complete)
         if cut_off and (final is None or final.kind is _Kind.CHOICE) and reader.undecided(final, claims):
-            return None, None, NoAnswer.CUT_OFF
+            return None, NoAnswer.CUT_OFF
         if final is not None:
             if final.kind is _Kind.CHOICE:
-                return final, final.label, None
-            return final, None, NoAnswer.SEVERAL if final.kind is _Kind.SEVERAL else NoAnswer.UNKNOWN_CHOICE
+                return final, None
+            return final, NoAnswer.SEVERAL if final.kind is _Kind.SEVERAL else NoAnswer.UNKNOWN_CHOICE
         open_statement |= any(claim.kind is _Kind.OPEN and claim.value < claim.end for claim in claims)
     if cut_off:
-        return None, None, NoAnswer.CUT_OFF
-    return None, None, NoAnswer.UNKNOWN_CHOICE if open_statement else NoAnswer.MISSING
+        return None, NoAnswer.CUT_OFF
+    return None, NoAnswer.UNKNOWN_CHOICE if open_statement else NoAnswer.MISSING
 
 
 class _Reader(Reading):

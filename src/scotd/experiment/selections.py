@@ -90,7 +90,7 @@ class Pool:
 
     def _not_imported(self, corpus: Corpus) -> RunError:
         name = teacher_name(self.plan.experiment.teacher)
-        held = {one.teacher: one for one in corpus.stats().chains}
+        held = {one.teacher for one in corpus.stats().chains}
         if name not in held:
             return RunError(f"{corpus.path}: holds no chain of the teacher '{name}'.{did_you_mean(name, held)}")
         if self.greedy:
