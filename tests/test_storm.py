@@ -64,9 +64,10 @@ class Storm:
 
 
 @contextmanager
-def practice_teacher(ledger: Path, seed: int) -> Iterator[str]:
+def practice_teacher(ledger: Path, seed: int, seconds: float) -> Iterator[str]:
     faults = [part for name, share in FAULTS.items() for part in ("--fault", f"{name}={share}")]
     command = [*SCOTD, "practice-teacher", "--port", "0", "--numbered", "--ledger", str(ledger), "--max-n", "16"]
+    command += ["--seconds", str(seconds)]
     with subprocess.Popen([*command, "--seed", str(seed), *faults], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+/v1", server.stdout.readline())
@@ -77,12 +78,14 @@ def practice_teacher(ledger: Path, seed: int) -> Iterator[str]:
             server.terminate()
 
 
-def go_through(folder: Path, *, questions: int, n: int, kills: int, between: tuple[float, float], seed: int) -> Storm:
-    """Sample until everything is there, killed so many times on the way."""
+def go_through(
+    folder: Path, *, questions: int, n: int, kills: int, between: tuple[float, float], seed: int, seconds: float = 0.0
+) -> Storm:
+    """Sample until everything is there, killed so many times on the way. `seconds`: what the server takes a request."""
     draw = random.Random(seed)
     experiment, ledger = folder / "storm.yaml", folder / "ledger.jsonl"
     done = 0
-    with practice_teacher(ledger, seed) as url:
+    with practice_teacher(ledger, seed, seconds) as url:
         experiment.write_text(EXPERIMENT.format(folder=folder, questions=questions, n=n, url=url), encoding="utf-8")
         for _ in range(kills + 40):
             start = time.monotonic()
@@ -150,7 +153,8 @@ def _as_asked(prompt: Prompt) -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
 def test_a_short_storm(tmp_path: Path) -> None:
-    found = check(go_through(tmp_path, questions=60, n=20, kills=3, between=(0.2, 0.8), seed=1))
+    # A request takes so long that no machine is done before the third kill.
+    found = check(go_through(tmp_path, questions=60, n=20, kills=3, between=(0.0, 0.2), seed=1, seconds=0.1))
     assert found["chains"] == 1_200 and found["kills"] == 3
 
 

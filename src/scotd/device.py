@@ -11,9 +11,10 @@ import torch
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
-# oneDNN keeps what it prepared for a product of certain shapes, 1,024 times if not told otherwise. No two steps have
-# the same shapes: that is gigabytes which nobody asks for again. A step has some dozens.
-_KEPT_SHAPES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+# oneDNN keeps what it prepared for a product of certain shapes, and torch's own layer above it keeps the same once more,
+# each 1,024 times if not told otherwise. No two steps have the same shapes: that is gigabytes which nobody asks for
+# again, in small pieces that keep the memory between them from being used as a whole. A step has some dozens.
+_KEPT_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "8"}
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -51,7 +52,8 @@ def keep_memory() -> bool:
     Activations of similar sizes come and go each step; faulting their pages in anew costs more than computing on
     them. Returns False where there is no glibc, which is no error.
     """
-    os.environ.setdefault(*_KEPT_SHAPES)
+    for name, number in _KEPT_SHAPES.items():
+        os.environ.setdefault(name, number)
     library = _glibc()
     if library is None:
         return False
