@@ -41,6 +41,7 @@ COUNTS = lettered("3", "1", "2", labels="123")
 VITAMINS = lettered("fish", "A", "B vitamins", "minerals", labels="BCDE")
 NONE = lettered("bank", "library", "none of the above")
 TWICE = lettered("store", "Store", "park")
+LONGER = lettered("salt", "salt and pepper", "salt and pepper")  # a choice begins what two others share
 RUSSIAN = lettered("банк", "парк", "библиотека", labels="АБВ")
 CHINESE = lettered("银行", "图书馆", "公园")
 FEELING = label_set("positive", "negative")
@@ -129,6 +130,10 @@ SHAPES: list[tuple[Question, str, Finish, str | NoAnswer, str]] = [
     (TWICE, "The answer is Store, (a).", STOP, "A", ""),
     (TWICE, "The answer is store (C).", STOP, UNKNOWN, "The answer is store (C)."),
     (TWICE, "The answer is store (A) or store (B).", STOP, SEVERAL, ""),
+    (TWICE, "The answer is the store (A) or the store (B).", STOP, SEVERAL, ""),
+    (LONGER, "The answer is salt and pepper (B).", STOP, "B", ""),
+    (LONGER, "The answer is salt (A).", STOP, "A", ""),
+    (LONGER, "The answer is salt and pepper (A).", STOP, "A", ""),
     # The article
     (DOG, "A dog is an animal.", STOP, MISSING, "A dog is an animal."),
     (DOG, "It barks. So the answer is a dog.", STOP, "B", "It barks."),

@@ -676,6 +676,85 @@ def test_preview_of_an_unseen_task(run: Run, own: Path) -> None:
     assert "Question mine/t1 of the split 'test'" in run("preview", own, "--split", "test", *tiny).out
 
 
+def _shown_prompts(out: str) -> list[str]:
+    """The prompts of students that `preview` shows, without their indentation."""
+    found = re.findall(r"^--- (?:student prompt|prompt of [^\n]*) ---\n(.*?)\n\n---", out, re.MULTILINE | re.DOTALL)
+    return [re.sub(r"^ +| +$", "", text, flags=re.MULTILINE) for text in found]
+
+
+@pytest.mark.parametrize(
+    "train_on", ["", "train_on: [{task: feedback, train: contrast, dev: null}]\n"], ids=["own task", "another task"]
+)
+def test_preview_draws_exemplars_for_training_questions_only(run: Run, own: Path, train_on: str) -> None:
+    """As `run` does, whatever the training split of another task is called."""
+    from scotd.experiment import Plan
+    from scotd.prompts import student_prompt
+
+    own.write_text(
+        EXPERIMENT.replace("{target: scotd}", "{target: scotd, exemplars: 2}").replace(
+            "  label-only: {target: label-only}\n", train_on
+        ),
+        encoding="utf-8",
+    )
+    plan = Plan.of(config.load(own))
+    for question, arguments in ((plan.train[0], ()), (plan.evaluated["test"][0], ("--split", "test"))):
+        first = student_prompt(question, plan.templates, plan.exemplars[question.task][:2])
+        trained = plan.prompt_for("scotd", question)
+        assert (trained == first) == bool(arguments), "this question's draw is not by chance the first two"
+        result = run("preview", own, "--set", "student=no/such-model", *arguments)
+        assert result.code == 0 and f"Question {question.key} of the split" in result.out, result.err
+        assert _shown_prompts(result.out) == [(trained.text or "").rstrip()]
+
+
+def test_preview_shows_the_masks_of_each_model_with_the_limits_of_its_students(
+    run: Run, own: Path, make_model: Callable[[str], Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    for folder in ("tiny", "other"):
+        _student_folder(make_model("llama"), tokenizer, tmp_path / folder)
+    own.write_text(
+        "name: x\nquestions: {task: feedback}\nstudent: ./tiny\nstudents:\n"
+        "  shown: {target: scotd, exemplars: 4, training: {max_length: 4096}}\n"
+        "  short: {target: scotd, training: {max_length: 32}}\n"
+        "  bare: {target: scotd, model: ./other}\n",
+        encoding="utf-8",
+    )
+    result = run("preview", own)
+    assert result.code == 0, result.err
+    heads = re.findall(r"^--- loss mask of (.*), tokens of (.*) ---\n(.*)$", result.out, re.MULTILINE)
+    assert [(rows, Path(model).name) for rows, model, _ in heads] == [
+        ("shown", "tiny"),
+        ("short", "tiny"),
+        ("bare", "other"),
+    ]
+    left_out = "1 of 1 chains left out: over training.max_length, 32 tokens"
+    assert [line == left_out for _, _, line in heads] == [False, True, False] and result.out.count("left out") == 1
+    assert "--- prompt of shown ---" in result.out and "--- prompt of short, bare ---" in result.out
+
+
+def test_preview_names_the_cells_of_a_sweep_that_differ(
+    run: Run, own: Path, make_model: Callable[[str], Any], tokenizer: Any, tmp_path: Path
+) -> None:
+    _student_folder(make_model("llama"), tokenizer, tmp_path / "tiny")
+    own.write_text(
+        "name: x\nquestions: {task: feedback}\nstudent: ./tiny\nseeds: [0, 1]\ntraining: {max_length: 4096}\n"
+        "students:\n  s: {target: scotd, sweep: {exemplars: [0, 1, 2]}}\n  bare: {target: scotd}\n"
+        "  long: {target: scotd, sweep: {training.max_length: [2048, 32]}}\n",
+        encoding="utf-8",
+    )
+    result = run("preview", own)
+    assert result.code == 0, result.err
+    several = ["s-1-seed0, s-1-seed1", "s-2-seed0, s-2-seed1"]
+    texts = re.findall(r"^--- prompt of (.*) ---$", result.out, re.MULTILINE)
+    assert texts == ["s-0-seed0, s-0-seed1, bare, long", *several], "the length limit changes no prompt"
+    masks = re.findall(r"^--- loss mask of (.*), tokens of ", result.out, re.MULTILINE)
+    assert masks == [
+        "s-0-seed0, s-0-seed1, bare",
+        *several,
+        "long-2048-seed0, long-2048-seed1",
+        "long-32-seed0, long-32-seed1",
+    ]
+
+
 def test_preview_of_a_chat(run: Run, own: Path) -> None:
     result = run("preview", own, "--set", "prompt.chat=true", "--set", "student=no/such-model")
     assert result.code == 0 and "  system:\n" in result.out and "  assistant:\n" in result.out
@@ -883,13 +962,14 @@ def test_a_corpus_goes_out_and_comes_back(run: Run, corpus: Path) -> None:
     with Corpus.open("d.sqlite", "ro") as one, Corpus.open(corpus, "ro") as other:
         assert list(one.chains()) == list(other.chains()) and one.questions() == other.questions()
     refused(run("corpus", "import", "d.sqlite", "c.parquet", "--name", "x"), "--name")
+    refused(run("corpus", "import", "d.sqlite", "c.parquet", "--temperature", "0"), "--temperature")
     refused(run("corpus", "stats", "c.parquet"), "scotd corpus import")
     assert run("corpus", "export", corpus, "c.jsonl", "--form", "messages").code == 0
     rows = [json.loads(line) for line in Path("c.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 4 and rows[0]["messages"][0] == {"role": "user", "content": "p"}
 
 
-def first_question_answered(corpus: Path, plan: Any, *texts: str) -> None:
+def first_question_answered(corpus: Path, plan: Any, *texts: str, greedy: bool = False) -> None:
     """A corpus with chains of the experiment's teacher for the first question of `own`."""
     with Corpus.open(corpus) as opened:
         opened.add_questions(plan.train)
@@ -899,7 +979,7 @@ def first_question_answered(corpus: Path, plan: Any, *texts: str) -> None:
                 question_key="mine/q1",
                 prompt_id=plan.teacher_prompts["mine/q1"].id,
                 teacher="local:qwen2.5-coder-1.5b-instruct",
-                sampling=plan.sampling,
+                sampling=plan.greedy_sampling if greedy else plan.sampling,
                 index=index,
                 text=text,
                 finish=Finish.STOP,
@@ -927,6 +1007,19 @@ def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Ru
     assert run("corpus", "export", "c.sqlite", "a.jsonl", "--experiment", own, "--selection", "all").code == 0
     assert len(Path("a.jsonl").read_text().splitlines()) == len(rows) + 1
     refused(run("corpus", "export", "c.sqlite", "b.jsonl", "--experiment", own, "--split", "train"), "--experiment")
+
+
+def test_an_export_where_all_learn_from_greedy_chains_holds_those(run: Run, own: Path, tmp_path: Path) -> None:
+    from scotd.experiment import Plan
+
+    text = own.read_text(encoding="utf-8")
+    students = "students:\n  greedy: {target: greedy-cot}\n"
+    own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", students, text), encoding="utf-8")
+    plan = Plan.of(config.load(own))
+    first_question_answered(tmp_path / "c.sqlite", plan, "Books. So the answer is (B).")
+    assert run("corpus", "export", "c.sqlite", "none.jsonl", "--experiment", own).out == "none.jsonl: 0 chains\n"
+    first_question_answered(tmp_path / "c.sqlite", plan, "Books. So the answer is (B).", greedy=True)
+    assert run("corpus", "export", "c.sqlite", "one.jsonl", "--experiment", own).out == "one.jsonl: 1 chains\n"
 
 
 def test_an_export_of_one_student_goes_by_its_own_selection(run: Run, own: Path, tmp_path: Path) -> None:

@@ -421,6 +421,43 @@ def test_an_imported_teacher_gives_no_chains_of_the_other_kind(
         bench.run("teacher={kind: imported, name: 'import:other'}", until="select")
 
 
+def test_questions_with_imported_chains_of_the_other_kind_are_counted(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd", "greedy-cot")
+    bench.run(until="sample")
+    settings = load(bench.path)
+    assert settings.corpus is not None
+    with Corpus.open(settings.corpus) as corpus:
+        chains = list(corpus.chains(teacher=TEACHER))
+    few = sorted({chain.question_key for chain in chains})[:2]  # these lose their sampled chains
+    settings.corpus.unlink()
+    with Corpus.open(settings.corpus) as corpus:
+        plan = Plan.of(settings)
+        corpus.add_questions(plan.train)
+        corpus.add_prompts(plan.teacher_prompts.values())
+        corpus.add_chains(one for one in chains if one.sampling.temperature == 0 or one.question_key not in few)
+    bench.run("teacher.kind=imported", until="select")
+    told = {
+        name: next(line for line in bench.said if line.startswith(f"select: {name}:")) for name in settings.students
+    }
+    assert "; 2 questions have chains at temperature 0 only, from which target greedy-cot learns" in told["scotd"]
+    assert "questions have" not in told["greedy-cot"]
+
+
+def test_an_imported_teacher_that_answered_other_questions_is_told_from_one_that_did_not_answer(
+    fresh: Callable[..., Bench],
+) -> None:
+    bench = fresh("scotd")
+    bench.run(until="sample")
+    with pytest.raises(RunError, match=r"holds chains of .*, but none for the 7 training questions .*questions\.train"):
+        bench.run(
+            "teacher.kind=imported",
+            "questions.train=test",
+            "questions.dev=null",
+            "evaluation.splits=[dev]",
+            until="select",
+        )
+
+
 # ---- nothing stale is shown ------------------------------------------------------------------------------------------
 
 

@@ -440,7 +440,9 @@ def test_another_row_is_the_baseline_of_another_report(tmp_path: Path) -> None:
     assert page == folder / "against-scotd" / "report.html" and own.read_bytes() == before
     rows = json.loads((page.parent / "summary.json").read_text())
     assert rows["baseline"] == "scotd"
-    found = arms(collect(folder, baseline="scotd"))
+    report = collect(folder, baseline="scotd")
+    assert report.runs[0].settings["evaluation.baseline"] == "labels"  # the configuration as it ran
+    found = arms(report)
     labels = found["labels"]
     assert found["scotd"].against is None and found["scotd"].cell.baseline and not labels.cell.baseline
     assert labels.against is not None and labels.against.difference.mean == pytest.approx(-0.2)

@@ -208,7 +208,7 @@ def test_vectors_have_length_one_and_tell_texts_apart(embedder: Path, student: P
         Embedder(resolve(str(tmp_path / "empty")))
 
 
-def test_a_pool_without_greedy_chains_says_so(student: Path, tmp_path: Path) -> None:
+def test_a_pool_has_one_greedy_chain_a_question_or_all_sampled_ones(student: Path, tmp_path: Path) -> None:
     plan = Plan.of(load(write(tmp_path / "bench", student)))
     assert Pool.whole(plan, greedy=True).n == 1
     assert Pool.of(plan, "scotd").n == 4

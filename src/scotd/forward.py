@@ -203,8 +203,8 @@ class ChunkedLoss(torch.autograd.Function):
             if for_states is not None:
                 torch.mm(held, head, out=for_states[first : first + group])
             if wants_weight:
-                product = held.T @ inside
-                for_weight = product.to(wide) if for_weight is None else for_weight.add_(product)
+                product = held.T @ inside  # a single one stays narrow until the logits are gone
+                for_weight = product if for_weight is None else for_weight.to(wide).add_(product)
             del held, logits  # before the next group's take their place
         ctx.save_for_backward(for_states, for_weight, for_bias)
         ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
@@ -215,7 +215,7 @@ class ChunkedLoss(torch.autograd.Function):
         states, weight, bias = ctx.saved_tensors
         return (
             None if states is None else states * scale,
-            None if weight is None else (weight.mul_(scale)).to(ctx.dtypes[0]),
+            None if weight is None else weight.to(ctx.dtypes[0]).mul_(scale),
             None if bias is None else (bias * scale).to(ctx.dtypes[1]),
             *[None] * 4,
         )

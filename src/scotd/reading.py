@@ -234,6 +234,9 @@ class Reading:
         both = None if gap is None else self._bracketed(gap.end())
         if both is not None:
             return self._joined(label if both[0] == label else None, both[1], closed=True)
+        shared = self._by_shared_text(position)  # "salt and pepper (B)" where "salt" is a choice too
+        if shared is not None:
+            return self._joined(*shared, closed=True)
         own = self.low[position:end]
         longer = any(text.startswith(own) and len(text) > len(own) for text, _ in self.names.texts)
         return self._joined(label, end, closed=not (longer and end == self.length))

@@ -41,9 +41,7 @@ EXPERIMENT = click.option(
 @click.option("--answer", metavar="COLUMN", help="... and with the answer.")
 @click.option("--gold", metavar="COLUMN", help="Column with the label: compared and counted, never taken over.")
 @click.option("--prompt", metavar="COLUMN", help="Column with what the teacher was given.")
-@click.option(
-    "--temperature", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Chains' temperature."
-)
+@click.option("--temperature", type=click.FloatRange(min=0), help="Chains' temperature.  [default: 1.0]")
 @click.option("--stop", multiple=True, metavar="TEXT", help=r"Cut texts here; \n is a line break.")
 @click.option(
     "--unmatched",
@@ -62,7 +60,7 @@ def import_chains(corpus: Path, files: tuple[Path, ...], unmatched: str, stop: t
     """
     refuse_other_files(corpus)
     ours = _check_files(files)
-    mapped = [option for option, value in given.items() if value is not None and option != "temperature"]
+    mapped = [option for option, value in given.items() if value is not None]
     if ours:
         if mapped:
             raise ConfigError(
@@ -107,8 +105,8 @@ def export_chains(
 ) -> None:
     """Write chains of a CORPUS to OUT: .parquet holds everything and can be imported again, .jsonl is for other
     training tools. With --experiment a .jsonl holds what students are trained on: their prompt, their target, and the
-    selected chains, with --student those of one student, its filter included; otherwise the teacher's prompt and its
-    raw text."""
+    selected ones of the sampled chains, or of the greedy ones where all students are of target greedy-cot; with
+    --student those of one student, its filter included; otherwise the teacher's prompt and its raw text."""
     kind = out.suffix.lower()
     if kind not in (".parquet", ".jsonl"):
         raise ConfigError(f"{out}: name a file that ends in .parquet or .jsonl.")
@@ -191,7 +189,7 @@ def _import_foreign(
     folder: Path | None,
     stop: Sequence[str],
     unmatched: str,
-    temperature: float,
+    temperature: float | None,
     ids: str | None,
     identity: str | None,
     **columns: str | None,
@@ -219,13 +217,17 @@ def _import_foreign(
             columns=held,
             questions=questions,
             render=lambda question, rationale, label: target_text(question, rationale, label, templates),
-            sampling=SamplingParams(temperature=temperature, stop=tuple(text.replace("\\n", "\n") for text in stop)),
+            sampling=SamplingParams(
+                temperature=1.0 if temperature is None else temperature,
+                stop=tuple(text.replace("\\n", "\n") for text in stop),
+            ),
             ids=listed,
             unmatched="skip" if unmatched == "skip" else "refuse",
         )
     for line in _report_lines(report):
         click.echo(line)
-    say(f'To train on them: teacher: {{kind: imported, name: "{report.teacher}"}} and corpus: {corpus}')
+    kind = ", and students of target greedy-cot" if temperature == 0 else ""
+    say(f'To train on them: teacher: {{kind: imported, name: "{report.teacher}"}} and corpus: {corpus}{kind}')
 
 
 def _questions(

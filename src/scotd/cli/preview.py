@@ -1,6 +1,7 @@
 """`scotd preview`: what teacher and student read for one question, what is trained on, and where the loss is taken."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ def preview(experiment: Path, overrides: tuple[str, ...], wanted: str | None, sp
     and the loss mask. Nothing is asked and nothing is trained."""
     settings = load(experiment, overrides)
     plan, question = _question(settings, wanted, split)
-    learnt = question.split == settings.questions.train
+    # not the question's own split: with train_on that is another task's, which may call its training split otherwise
+    learnt = plan.experiment.questions.train == settings.questions.train
     asking = plan if learnt else replace(plan, train=())  # exemplars are drawn for training, and fixed for answering
     view = _View(plan=plan, question=question, targets=_targets(plan, question), prompts=_prompts(asking, question))
     for line in view.texts():
@@ -50,14 +52,26 @@ class _Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Input:
+    """All that decides the loss mask of a student: students that share it are shown once.
+
+    `kind` is what it is trained to write, `model` whose tokens it reads, `longest` its limit of tokens.
+    """
+
+    kind: str
+    prompt: "Prompt"
+    model: str
+    longest: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class _View:
-    """One question with all that is shown of it. `prompts` has the rows of students that are given each prompt, by the
-    kind of student and the prompt."""
+    """One question with all that is shown of it. `prompts` has the names of the students that are given each input."""
 
     plan: "Plan"
     question: "Question"
     targets: dict[str, tuple[_Target, ...]]
-    prompts: dict[tuple[str, "Prompt"], tuple[str, ...]]
+    prompts: dict[_Input, tuple[str, ...]]
 
     def texts(self) -> Iterator[str]:
         """Everything that needs no tokenizer."""
@@ -78,11 +92,11 @@ class _View:
         yield heading(f"teacher prompt, {len(exemplars)} exemplars")
         yield _prompt_text(prompt)
         seen: dict[Prompt, list[str]] = {}
-        for (_, one), given in self.prompts.items():
-            seen.setdefault(one, []).extend(given)
-        for one, rows in seen.items():
+        for given, names in self.prompts.items():
+            seen.setdefault(given.prompt, []).extend(names)
+        for one, whose in zip(seen, self.titles(seen.values()), strict=True):
             yield ""
-            yield heading("student prompt" if len(seen) == 1 else f"prompt of {', '.join(dict.fromkeys(rows))}")
+            yield heading("student prompt" if len(seen) == 1 else f"prompt of {whose}")
             yield _prompt_text(one)
         for kind, targets in self.targets.items():
             yield ""
@@ -93,6 +107,16 @@ class _View:
         if any(PLACEHOLDER in exemplar.rationale for exemplar in exemplars):
             yield ""
             yield f"The exemplars still hold '{PLACEHOLDER}': put your own in before you run."
+
+    def titles(self, groups: Iterable[Sequence[str]]) -> list[str]:
+        """What to call each group of students: by their rows, so that seeds stay together, and by their own names
+        where a row is in several groups, as its name would not tell them apart."""
+        students = self.plan.experiment.students
+        rows = [{name: students[name].row or name for name in names} for names in groups]
+        within = Counter(row for group in rows for row in set(group.values()))
+        return [
+            ", ".join(dict.fromkeys(row if within[row] == 1 else name for name, row in group.items())) for group in rows
+        ]
 
 
 def _question(settings: "Experiment", wanted: str | None, split: str | None) -> tuple["Plan", "Question"]:
@@ -157,16 +181,23 @@ def _targets(plan: "Plan", question: "Question") -> dict[str, tuple[_Target, ...
     return found
 
 
-def _prompts(plan: "Plan", question: "Question") -> dict[tuple[str, "Prompt"], tuple[str, ...]]:
-    """What trained students are given, by kind and prompt, with their rows; the bare question where none is trained."""
+def _prompts(plan: "Plan", question: "Question") -> dict[_Input, tuple[str, ...]]:
+    """What trained students are given, with their names; the bare question where none is trained."""
     from scotd.prompts import student_prompt
 
-    found: dict[tuple[str, Prompt], tuple[str, ...]] = {}
-    for name, student in plan.experiment.students.items():
+    experiment = plan.experiment
+    found: dict[_Input, tuple[str, ...]] = {}
+    for name, student in experiment.students.items():
         if student.target.trained:
-            key = student.target.value, plan.prompt_for(name, question)
-            found[key] = (*found.get(key, ()), student.row or name)
-    return found or {("", student_prompt(question, plan.templates)): ()}
+            key = _Input(
+                kind=student.target.value,
+                prompt=plan.prompt_for(name, question),
+                model=student.model or experiment.student,
+                longest=experiment.training_of(name).max_length,
+            )
+            found[key] = (*found.get(key, ()), name)
+    bare = student_prompt(question, plan.templates)
+    return found or {_Input(kind="", prompt=bare, model=experiment.student, longest=experiment.training.max_length): ()}
 
 
 def _chain_targets(plan: "Plan", question: "Question", *, greedy: bool) -> tuple[_Target, ...]:
@@ -248,12 +279,7 @@ def _tokens(view: _View, *, fetch: bool) -> Iterator[str]:
     from scotd.models import here, resolve
     from scotd.progress import track
 
-    experiment = view.plan.experiment
-    for reference in dict.fromkeys(
-        student.model or experiment.student
-        for student in experiment.students.values()
-        if student.target.value in view.targets
-    ):
+    for reference in dict.fromkeys(given.model for given in view.prompts if given.kind in view.targets):
         files = here(reference)
         if files is None and fetch:
             files = resolve(reference, progress=track)
@@ -268,7 +294,7 @@ def _tokens(view: _View, *, fetch: bool) -> Iterator[str]:
 
 
 def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
-    """One row for every kind of student and prompt: the question once, its targets as branches."""
+    """One row for every input of the students of one model: the question once, its targets as branches."""
     from scotd.cli.mask import row_lines
     from scotd.token_store import tokenize
     from scotd.tokens import load_tokenizer
@@ -276,24 +302,25 @@ def _rows(view: _View, reference: str, files: "ModelFiles") -> Iterator[str]:
     from scotd.types import TrainingExample
 
     tokenizer = load_tokenizer(files)
-    longest = view.plan.experiment.training.max_length
-    shown = [(kind, prompt) for kind, prompt in view.prompts if kind in view.targets]
-    for kind, prompt in shown:
-        targets = view.targets[kind]
-        rows = ", ".join(dict.fromkeys(view.prompts[kind, prompt]))
+    kinds = Counter(given.kind for given in view.prompts)
+    shown = {
+        given: names for given, names in view.prompts.items() if given.model == reference and given.kind in view.targets
+    }
+    for given, whose in zip(shown, view.titles(shown.values()), strict=True):
+        targets = view.targets[given.kind]
         example = TrainingExample(
             question_key=view.question.key,
-            prompt=prompt,
+            prompt=given.prompt,
             targets=tuple(target.text for target in targets),
             finished=tuple(target.finished for target in targets),
             weights=(1.0,) * len(targets),
         )
-        encoded = list(tokenize([example], tokenizer, longest))
+        encoded = list(tokenize([example], tokenizer, given.longest))
         too_long = len(targets) - sum(len(one.branches) for one in encoded)
         yield ""
-        alone = sum(other == kind for other, _ in shown) == 1
-        yield heading(f"loss mask of {f'a {kind} student' if alone else rows}, tokens of {reference}")
+        title = f"a {given.kind} student" if kinds[given.kind] == 1 else whose
+        yield heading(f"loss mask of {title}, tokens of {reference}")
         if too_long:
-            yield f"{too_long} of {len(targets)} chains left out: over training.max_length, {longest} tokens"
+            yield f"{too_long} of {len(targets)} chains left out: over training.max_length, {given.longest} tokens"
         for one in encoded:
             yield from row_lines(pack(one.prompt, one.branches), tokenizer)

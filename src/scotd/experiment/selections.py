@@ -27,6 +27,10 @@ from scotd.teachers import teacher_name
 from scotd.types import Answered, Chain, Fate, Question, Target, digest
 
 QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
+_OF_THE_OTHER_KIND = {
+    True: "questions have sampled chains only, from which target scotd learns",
+    False: "questions have chains at temperature 0 only, from which target greedy-cot learns",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,14 @@ class Pool:
         yield first
         yield from found
 
+    def set_aside(self, corpus: Corpus) -> int:
+        """How many of the questions have imported chains of the other kind alone, greedy or sampled."""
+        if not self._imported:
+            return 0
+        own = self._filters()
+        others = {chain.question_key for chain in corpus.chains(**{**own, "greedy": not own["greedy"]})}
+        return len(others - {chain.question_key for chain in corpus.chains(**own)}) if others else 0
+
     @property
     def _imported(self) -> bool:
         return self.plan.experiment.teacher.kind == "imported"
@@ -81,7 +93,7 @@ class Pool:
             "question_keys": [question.key for question in self.questions],
         }
         if self._imported:
-            return {**chains, "greedy": self.greedy}
+            return {**chains, "greedy": self.greedy or self.plan.sampling.temperature == 0}
         return {
             **chains,
             "sampling": self.plan.greedy_sampling if self.greedy else self.plan.sampling,
@@ -93,6 +105,12 @@ class Pool:
         held = {one.teacher for one in corpus.stats().chains}
         if name not in held:
             return RunError(f"{corpus.path}: holds no chain of the teacher '{name}'.{did_you_mean(name, held)}")
+        keys = [question.key for question in self.questions]
+        if next(corpus.chains(teacher=name, question_keys=keys), None) is None:
+            return RunError(
+                f"{corpus.path}: holds chains of '{name}', but none for the {len(keys)} training questions of this "
+                f"experiment: look at questions.path and questions.train."
+            )
         if self.greedy:
             return RunError(
                 f"{corpus.path}: holds no chain of '{name}' at temperature 0 for these questions, and Greedy-CoT "
@@ -100,7 +118,8 @@ class Pool:
             )
         return RunError(
             f"{corpus.path}: holds no chain of '{name}' above temperature 0 for these questions, and only Greedy-CoT "
-            f"learns from greedy ones: make it a student of target 'greedy-cot', or import with `--temperature`."
+            f"learns from greedy ones: make it a student of target 'greedy-cot' (Label-Only: `labels: gold`), or "
+            f"import with `--temperature`."
         )
 
 
@@ -114,7 +133,9 @@ def select_stage(
             continue
         with folder.stage("select", name) as record:
             made = examples_of(plan, corpus, name, progress)
-            record.counts = {"kept": made.kept, **made.dropped}
+            gold = student.target is Target.LABEL_ONLY and student.labels == "gold"
+            aside = 0 if gold else Pool.of(plan, name).set_aside(corpus)
+            record.counts = {"kept": made.kept, **made.dropped, **({"questions set aside": aside} if aside else {})}
         trainings[name] = made
         counts = {"kept": made.kept, "dropped": made.dropped, "questions": made.questions}
         folder.write(f"selections/{name}.json", {"name": made.selection, "stored": made.stored, **counts})
@@ -122,6 +143,7 @@ def select_stage(
         say(
             f"select: {name}: {made.kept} targets for {made.questions} questions"
             + (f"; dropped: {dropped}" if dropped else "")
+            + (f"; {aside} {_OF_THE_OTHER_KIND[student.target is Target.GREEDY_COT]}" if aside else "")
         )
     return trainings
 
