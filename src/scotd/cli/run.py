@@ -1,4 +1,4 @@
-"""`scotd run`, `scotd sample`, `scotd report`."""
+"""`scotd run`, `scotd sample`, `scotd report`, `scotd compare`."""
 
 import sys
 from collections.abc import Sequence
@@ -143,6 +143,41 @@ def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) ->
     from scotd.report import write_report
 
     click.echo(f"Report: {write_report(*folders, out=out, baseline=baseline)}")
+
+
+@click.command(short_help="Set two students of any runs against each other.")
+@click.argument("first", metavar="RUN:STUDENT")
+@click.argument("second", metavar="RUN:STUDENT")
+@click.option("--split", help="On this split alone; otherwise on each that both answered.")
+def compare(first: str, second: str, split: str | None) -> None:
+    """Set two students against each other, question by question, whatever runs they are of.
+
+    A student is named by its run folder and its row, over all seeds, or its own name; its greedy answers are
+    taken unless a decoding is named behind it:
+
+    \b
+    scotd compare runs/quarel_chains:five runs/quarel_words:words
+    scotd compare runs/mine:scotd:vote runs/mine:scotd --split test
+    """
+    from scotd.report.pair import compared
+
+    for pair in compared(first, second, split=split):
+        click.echo(safe(f"{pair.split}: {pair.against.pairs:,} labelled questions that both answered"))
+        for seed in pair.seeds:
+            names = " : ".join("no seed" if name is None else f"seed {name}" for name in dict.fromkeys(seed.seeds))
+            test = seed.test
+            click.echo(
+                safe(
+                    f"  {names}: right {seed.right[0]:,} : {seed.right[1]:,}; only the first right : only the second "
+                    f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}"
+                )
+            )
+        mean, (low, high), p = pair.against.difference
+        over = "questions" if len(pair.seeds) == 1 else f"questions and {len(pair.seeds)} seeds"
+        click.echo(
+            f"  the first over the second: {100 * mean:+.1f} points ({100 * low:.1f} to {100 * high:.1f}), "
+            f"p = {p:.2g}, bootstrap over {over}"
+        )
 
 
 def _follow(dry_run: bool) -> None:

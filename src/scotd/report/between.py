@@ -55,13 +55,13 @@ def _between(arm: Arm, other: Arm, runs: dict[str, Run], bootstrap: Bootstrap) -
         why = "not yet there in " + " and ".join(
             one.cell.run for one, cells in zip((arm, other), answered, strict=True) if not cells
         )
-    elif not (pairs := _seed_pairs(*answered)):
+    elif not (pairs := seed_pairs(*answered)):
         why = "no seed in common"
     else:
         against = compare(
             [
                 (
-                    {key: row for key, row in mine.predictions[a].items() if _one_text(mine, its, key)},
+                    {key: row for key, row in mine.predictions[a].items() if one_text(mine, its, key)},
                     its.predictions[b],
                 )
                 for a, b in pairs
@@ -76,14 +76,15 @@ def _between(arm: Arm, other: Arm, runs: dict[str, Run], bootstrap: Bootstrap) -
     return BetweenRuns(cell=arm.cell, other=other.cell, against=against, why=why)
 
 
-def _seed_pairs(cells: Sequence[Cell], others: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+def seed_pairs(cells: Sequence[Cell], others: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
     """Cells of one seed; where either side has one cell only, that with each of the other's."""
     if 1 in (len(cells), len(others)):
         return [(cell, other) for cell in cells for other in others]
     return [(cell, other) for cell in cells for other in others if cell.seed == other.seed]
 
 
-def _one_text(run: Run, other: Run, key: str) -> bool:
+def one_text(run: Run, other: Run, key: str) -> bool:
+    """Whether two runs mean one question by a key, as far as their corpora say."""
     a, b = run.questions.get(key), other.questions.get(key)
     return a is None or b is None or (a.stem, a.choices) == (b.stem, b.choices)
 

@@ -59,7 +59,7 @@ def _row(run: Run, cell: Cell, here: Sequence[Cell], confidence: float) -> Row:
     return Row(
         cell=cell,
         result=None if answers is None else summarise(answers, confidence),
-        comparison=_comparison(cell, other[0], run.predictions, confidence) if answers is not None and other else None,
+        comparison=comparison(cell, other[0], run.predictions, confidence) if answers is not None and other else None,
     )
 
 
@@ -95,8 +95,8 @@ def _decoded_alike(cell: Cell, students: Iterable[str], here: Sequence[Cell], pr
     return [other for other in found if other.decoding == way]
 
 
-def _comparison(cell: Cell, other: Cell, predictions: Predictions, confidence: float) -> Comparison | None:
-    """Test a cell against the baseline on the questions of both."""
+def comparison(cell: Cell, other: Cell, predictions: Predictions, confidence: float) -> Comparison | None:
+    """Test a cell against another, the baseline, on the questions of both; None where they have none in common."""
     a, b = predictions[cell], predictions[other]
     common = common_questions([a, b])
     if not common:
