@@ -69,6 +69,11 @@ def test_student_prompt_and_targets_continue_each_other_as_an_exemplar_does() ->
     assert shown.text == f"{prompt.text}{target}\n\n{prompt.text}"
     assert label_target_text(lettered(), "A", PAPER) == " The answer is (A)."
     assert label_target_text(words(), "not said", PAPER) == " The answer is not said."
+    spelt = Templates.of(
+        PromptConfig(label_target=" It is {{ words }} {{ answer }}.", target="{{ rationale }} {{ words }} {{ answer }}")
+    )
+    assert label_target_text(lettered(), "B", spelt) == f" It is {lettered().choices[1].text} (B)."
+    assert target_text(lettered(), "R.", "A", spelt) == f"R. {lettered().choices[0].text} (A)"
     assert target_text(lettered(), "", "B", PAPER) == " So the answer is (B)."
 
 

@@ -19,6 +19,7 @@ sandbox; an unknown variable is an error, never an empty string. They see
     exemplars  list of the same with rationale and answer                        teacher
     rationale  the chain without its answer statement                            target
     answer     "(B)" for lettered choices, "positive" for a label set            target, label_target
+    words      the text of that choice: "library"                                target, label_target
     chat       whether the text becomes a turn of a chat                         all four
 
 What a teacher wrote reaches a template as a value, so braces in it stay braces. With `chat: true` the default teacher
@@ -127,8 +128,8 @@ _QUESTION_VARIABLES = "question (stem, choices, has_label_set)"
 _VARIABLES = {
     "teacher": f"exemplars (stem, choices, has_label_set, rationale, answer), {_QUESTION_VARIABLES}, chat",
     "student": f"{_QUESTION_VARIABLES}, chat",
-    "target": f"rationale, answer, {_QUESTION_VARIABLES}, chat",
-    "label_target": f"answer, {_QUESTION_VARIABLES}, chat",
+    "target": f"rationale, answer, words, {_QUESTION_VARIABLES}, chat",
+    "label_target": f"answer, words, {_QUESTION_VARIABLES}, chat",
 }
 
 
@@ -239,6 +240,7 @@ def target_text(question: Question, rationale: str, label: str, templates: Templ
     return templates.target.render(
         rationale=rationale,
         answer=answer_form(question, label),
+        words=_words(question, label),
         question=_show(question),
         chat=templates.student_chat,
     )
@@ -247,7 +249,10 @@ def target_text(question: Question, rationale: str, label: str, templates: Templ
 def label_target_text(question: Question, label: str, templates: Templates) -> str:
     """Return the target of a label-only student (paper 2, "Baselines")."""
     return templates.label_target.render(
-        answer=answer_form(question, label), question=_show(question), chat=templates.student_chat
+        answer=answer_form(question, label),
+        words=_words(question, label),
+        question=_show(question),
+        chat=templates.student_chat,
     )
 
 
@@ -255,6 +260,10 @@ def answer_form(question: Question, label: str) -> str:
     """Return how a label is written: "(B)" for lettered choices, "positive" for a label set."""
     assert label in {choice.label for choice in question.choices}, (label, question.key)
     return label if question.has_label_set else f"({label})"
+
+
+def _words(question: Question, label: str) -> str:
+    return next(choice.text for choice in question.choices if choice.label == label)
 
 
 def default_stop(templates: Templates) -> tuple[str, ...]:
