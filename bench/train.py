@@ -3,16 +3,16 @@
     python bench/train.py                # or: make bench BENCH=train
     python bench/train.py --only compiled        # both through torch.compile, which takes TRL minutes
     python bench/train.py --only rows            # rows of 1, 2, 4 of a question's 8 chains
+    python bench/train.py --trl padded           # TRL as it comes: shuffled chains, padded to the longest
     python bench/train.py --trl grouped          # TRL with its group_by_length: batches of chains of one length
     python bench/train.py --trl padding-free     # TRL with its padding_free: a batch is one long row
-    python bench/train.py --trl packed           # TRL with its packing: rows of up to 512 tokens, 6 of them a step
     python bench/train.py --chains mine.parquet  # your own, 8 a question: what `scotd corpus export` wrote
     python bench/train.py --curves       # over chains a question, prompt length and vocabulary
 
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
 same tokens. TRL runs as its users would run it here: prompts and completions tokenised beforehand, loss on completions,
-no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head; `--trl` says how it makes
-batches. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides
+no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head; with its packing unless
+`--trl` says otherwise: rows of up to 512 tokens, 6 of them a step, the fastest of its ways here. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides
 keep big blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time is everything between two
 steps' ends: data, forward, backward, clipping, update. The sides take turns step by step: on a shared machine the rate
 of either moves by a fifth within an hour.
@@ -292,7 +292,7 @@ def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
         rates = {side: batch_of(questions) / median(times) for side, times in seconds.items()}
         measured = {"ratio": round(median(ratios), 2), "ratios": [round(ratio, 2) for ratio in ratios]}
     emit(
-        name if way == "padded" else f"{name}_trl_{way.replace('-', '_')}",
+        name if way == "packed" else f"{name}_trl_{way.replace('-', '_')}",
         **measured,
         chains_a_second={side: round(rate, 2) for side, rate in rates.items()},
         peak_gib={side: one["peak_gib"] for side, one in found.items()},
@@ -360,7 +360,7 @@ def main() -> None:
         "--chains", type=Path, metavar="FILE", help="your own in place of ours, 8 a question, as Parquet"
     )
     parser.add_argument(
-        "--trl", choices=["padded", *REORDERED, "padding-free"], default="padded", help="how TRL batches"
+        "--trl", choices=["padded", *REORDERED, "padding-free"], default="packed", help="how TRL batches"
     )
     parser.add_argument("--curves", action="store_true", help="over chains a question, prompt length and vocabulary")
     parser.add_argument("--steps", type=int, default=7, help="of each side, in turns; the first two warm up")
