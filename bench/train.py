@@ -12,10 +12,11 @@
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
 same tokens. TRL runs as its users would run it here: prompts and completions tokenised beforehand, loss on completions,
 no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head; with its packing unless
-`--trl` says otherwise: rows of up to 512 tokens, 6 of them a step, the fastest of its ways here. In `compiled` both go through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides
-keep big blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time is everything between two
-steps' ends: data, forward, backward, clipping, update. The sides take turns step by step: on a shared machine the rate
-of either moves by a fifth within an hour.
+`--trl` says otherwise: rows of up to 512 tokens, 6 of them a step, the fastest of its ways here. In `compiled` both go
+through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides keep big blocks of memory
+(`device.keep_memory`) and use the same optimizer. A step's time is everything between two steps' ends: data, forward,
+backward, clipping, update. The sides take turns step by step: on a shared machine the rate of either moves by a fifth
+within an hour.
 """
 
 import argparse
