@@ -12,11 +12,11 @@
 Equality comes first: in float32 the first step's loss and gradient norm of both sides, which is the same mean over the
 same tokens. TRL runs as its users would run it here: prompts and completions tokenised beforehand, loss on completions,
 no activation checkpointing, bfloat16 autocast over float32 weights (as ours), its fused head; with its packing unless
-`--trl` says otherwise: rows of up to 512 tokens, 6 of them a step, the fastest of its ways here. In `compiled` both go
-through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides keep big blocks of memory
-(`device.keep_memory`) and use the same optimizer. A step's time is everything between two steps' ends: data, forward,
-backward, clipping, update. The sides take turns step by step: on a shared machine the rate of either moves by a fifth
-within an hour.
+`--trl` says otherwise: rows of up to 512 tokens, 6 of them a step, its fastest way here that keeps chains shuffled. In
+`compiled` both go through torch.compile, once: TRL compiles for minutes, which are not counted. Both sides keep big
+blocks of memory (`device.keep_memory`) and use the same optimizer. A step's time is everything between two steps' ends:
+data, forward, backward, clipping, update. The sides take turns step by step: on a shared machine the rate of either
+moves by a fifth within an hour.
 """
 
 import argparse
@@ -276,6 +276,9 @@ def compare(name: str, questions: list[Any], steps: int, way: str) -> None:
     chains, reordered = len(questions[0][1]), way in REORDERED
     if reordered and len(questions) < steps * (BATCH // chains):
         sys.exit(f"{name}: {len(questions)} questions make less than {steps} steps: choose fewer --steps.")
+    longest = max(len(prompt) + len(chain) for prompt, held in questions for chain in held)
+    if way == "packed" and longest > ROW:
+        sys.exit(f"{name}: a chain with its question has {longest} tokens; packing cuts them at {ROW}: --trl padded.")
     rows = int(name.rpartition("rows_")[2]) if "rows_" in name else chains
     difference = check_equal(questions[: BATCH // chains], rows, way)
     spec = {"name": name, "questions": questions, "rows": rows, "bf16": True, "shuffled": True}

@@ -439,8 +439,18 @@ def test_questions_with_imported_chains_of_the_other_kind_are_counted(fresh: Cal
     told = {
         name: next(line for line in bench.said if line.startswith(f"select: {name}:")) for name in settings.students
     }
-    assert "; 2 questions have chains at temperature 0 only, from which target greedy-cot learns" in told["scotd"]
+    assert told["scotd"].endswith("; 2 questions have chains at temperature 0 only, from which it does not learn")
     assert "questions have" not in told["greedy-cot"]
+    bench.said.clear()
+    bench.run("teacher.kind=imported", "sampling={chains_per_question: 1, temperature: 0}", until="select")
+    assert not any("questions have" in line for line in bench.said)  # now both learn from the greedy chain of each
+
+
+def test_sampling_at_temperature_0_reads_imported_greedy_chains(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd")
+    bench.run(until="sample")
+    with pytest.raises(RunError, match=r"at temperature 0 for these questions, which sampling\.temperature asks for"):
+        bench.run("teacher.kind=imported", "sampling={chains_per_question: 1, temperature: 0}", until="select")
 
 
 def test_an_imported_teacher_that_answered_other_questions_is_told_from_one_that_did_not_answer(

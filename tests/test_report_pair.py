@@ -1,10 +1,11 @@
 """`scotd compare`: counts and tests by hand, seeds paired, and what cannot be compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_folders import make_sweep
-from test_report_arms import GIVEN, TWO, given_run, outcome
+from run_folders import make_sweep, question, write_corpus
+from test_report_arms import GIVEN, RIGHT, TWO, given_run, outcome
 
 from scotd.cli import cli
 from scotd.errors import RunError
@@ -18,43 +19,81 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_seeds_are_paired_and_counted(run: Path) -> None:
-    (pair,) = compared(f"{run}:scotd", f"{run}:labels")
+    (pair,) = compared(f"{run}:scotd", f"{run}:labels").pairs
     assert pair.split == "test" and pair.against.pairs == 10
     assert [(one.seeds, one.right) for one in pair.seeds] == [((0, 0), (5, 3)), ((1, 1), (7, 5))]
     assert [(one.test.only_this, one.test.only_baseline) for one in pair.seeds] == [(3, 1), (3, 1)]
     assert pair.seeds[0].test.p == mcnemar_exact(3, 1)
     assert pair.against.seeds == 2 and pair.against.difference.mean == pytest.approx(0.2)
-    (turned,) = compared(f"{run}:labels", f"{run}:scotd")
+    (turned,) = compared(f"{run}:labels", f"{run}:scotd").pairs
     assert turned.against.difference.mean == pytest.approx(-0.2)
 
 
 def test_one_without_seeds_stands_against_each(run: Path) -> None:
-    (pair,) = compared(f"{run}:base", f"{run}:scotd")
+    (pair,) = compared(f"{run}:base", f"{run}:scotd").pairs
     assert [one.seeds for one in pair.seeds] == [(None, 0), (None, 1)]
-    (one,) = compared(f"{run}:scotd-seed1", f"{run}:labels-seed1")
+    (one,) = compared(f"{run}:scotd-seed1", f"{run}:labels-seed1").pairs
     assert [seed.right for seed in one.seeds] == [(7, 5)]
 
 
 def test_students_of_two_runs_meet_on_the_questions_of_both(run: Path, tmp_path: Path) -> None:
     few = {"scotd-seed0": outcome("00011"), "scotd-seed1": outcome("00011")}
     other = given_run(tmp_path / "other", few, students=TWO, seeds=[0, 1])
-    (pair,) = compared(f"{run}:scotd", f"{other}:scotd")
+    (pair,) = compared(f"{run}:scotd", f"{other}:scotd").pairs
     assert pair.against.pairs == 5 and [one.right for one in pair.seeds] == [(5, 2), (5, 2)]
-    with pytest.raises(
-        RunError, match="no labelled question in common on the split 'moon': they answered test and test"
-    ):
-        compared(f"{run}:scotd", f"{other}:scotd", split="moon")
+    with pytest.raises(RunError, match=r"--split tes: both answered test\. Did you mean 'test'\?"):
+        compared(f"{run}:scotd", f"{other}:scotd", split="tes")
 
 
 def test_a_sweep_is_named_student_by_student(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "swept", n=12)
     with pytest.raises(RunError, match=r"'scotd' is a sweep: name one of its students \(scotd-1, scotd-2, .*scotd-8\)"):
         compared(f"{folder}:scotd", f"{folder}:label-only")
-    test, contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only")
+    test, contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only").pairs
     assert (test.split, contrast.split) == ("test", "contrast")
     assert [one.seeds for one in test.seeds] == [(0, 0), (1, 1), (2, 2)]
-    (votes,) = compared(f"{folder}:scotd-8:vote", f"{folder}:scotd-8")  # there are none on contrast
+    (votes,) = compared(f"{folder}:scotd-8:vote", f"{folder}:scotd-8").pairs  # there are none on contrast
     assert votes.split == "test" and len(votes.seeds) == 3
+
+
+def test_all_lines_are_about_the_questions_that_every_seed_answered(run: Path, tmp_path: Path) -> None:
+    half = {"scotd-seed0": outcome("0000011111"), "scotd-seed1": outcome("00001")}
+    other = given_run(tmp_path / "half", half, students=TWO, seeds=[0, 1])
+    (pair,) = compared(f"{run}:scotd", f"{other}:scotd").pairs
+    assert pair.against.pairs == 5 and [one.right for one in pair.seeds] == [(5, 0), (5, 1)]
+    assert pair.against.difference.mean == pytest.approx(0.9)
+
+
+def test_seeds_that_one_side_alone_has_are_told(run: Path, tmp_path: Path) -> None:
+    later = {f"scotd-seed{seed}": outcome("1111100000") for seed in (1, 2)}
+    other = given_run(tmp_path / "later", later, students=TWO, seeds=[1, 2])
+    (pair,) = compared(f"{run}:scotd", f"{other}:scotd").pairs
+    assert [one.seeds for one in pair.seeds] == [(1, 1)] and pair.alone == (0, 2)
+    last = {f"scotd-seed{seed}": outcome("1111100000") for seed in (2, 3)}
+    other = given_run(tmp_path / "last", last, students=TWO, seeds=[2, 3])
+    with pytest.raises(RunError, match=r"No seed in common on test: 0, 1; 2, 3\. Name single students"):
+        compared(f"{run}:scotd", f"{other}:scotd")
+
+
+def test_a_question_that_reads_otherwise_in_the_other_run_is_not_compared(run: Path, tmp_path: Path) -> None:
+    other = given_run(tmp_path / "other", GIVEN, students=TWO, seeds=[0, 1])
+    asked = [question("test", number, gold=RIGHT) for number in range(10)]
+    write_corpus(run / "corpus.sqlite", asked, [])
+    write_corpus(other / "corpus.sqlite", [replace(asked[0], stem="Another question?"), *asked[1:]], [])
+    (pair,) = compared(f"{run}:scotd", f"{other}:scotd").pairs
+    assert pair.against.pairs == 9
+
+
+def test_what_could_not_be_read_is_told(run: Path, tmp_path: Path) -> None:
+    file = next((run / "predictions").glob("scotd-seed0.*"))
+    file.write_text(file.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    found = compared(f"{run}:scotd", f"{run}:labels")
+    assert found.pairs[0].against.pairs == 9
+    assert len(found.notes) == 1 and "1 rows cannot be read" in found.notes[0]
+    for path in (run / "predictions").glob("labels-*"):
+        path.unlink()
+    with pytest.raises(RunError, match="'labels' has not answered yet"):
+        compared(f"{run}:scotd", f"{run}:labels")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +101,7 @@ def test_a_sweep_is_named_student_by_student(tmp_path: Path) -> None:
     [
         ("nowhere:scotd", "no such run folder. Name a student as RUN_FOLDER:ROW"),
         ("RUN", "no such run folder"),
-        ("RUN:scot", "no answers of a student 'scot'. Did you mean 'scotd'?"),
+        ("RUN:scot", "the run has no student 'scot'. Did you mean 'scotd'?"),
         ("RUN:scotd:vote", "'scotd' has no answers 'vote'"),
     ],
 )
@@ -76,4 +115,4 @@ def test_the_command_says_it_in_lines(run: Path, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "test: 10 labelled questions that both answered"
     assert said[1] == ("  seed 0: right 5 : 3; only the first right : only the second 3 : 1, exact McNemar p = 0.62")
-    assert said[3].startswith("  the first over the second: +20.0 points (") and said[3].endswith("and 2 seeds")
+    assert said[3].startswith("  the first over the second: +20.0 points (95 %: ") and said[3].endswith("and 2 seeds")

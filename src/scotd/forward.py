@@ -215,7 +215,7 @@ class ChunkedLoss(torch.autograd.Function):
         states, weight, bias = ctx.saved_tensors
         return (
             None if states is None else states * scale,
-            None if weight is None else weight.to(ctx.dtypes[0]).mul_(scale),
+            None if weight is None else (weight.to(scale.dtype).mul_(scale)).to(ctx.dtypes[0]),
             None if bias is None else (bias * scale).to(ctx.dtypes[1]),
             *[None] * 4,
         )

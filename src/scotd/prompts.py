@@ -263,6 +263,7 @@ def answer_form(question: Question, label: str) -> str:
 
 
 def _words(question: Question, label: str) -> str:
+    """The text of the choice that a label stands for."""
     return next(choice.text for choice in question.choices if choice.label == label)
 
 

@@ -241,13 +241,15 @@ def _chains(plan: "Plan", question: "Question", *, greedy: bool) -> tuple[Sequen
     """The question's chains by the experiment's teacher, and the corpus as it is named to the user."""
     from scotd.corpus import Corpus
     from scotd.teachers import teacher_name
+    from scotd.types import Target
 
     path = plan.corpus_path
     if not path.is_file():
         return (), f"the corpus (not made yet: {path})"
     with Corpus.open(path, "ro") as corpus:
         found = corpus.chains(question_keys=[question.key], teacher=teacher_name(plan.experiment.teacher))
-        return [chain for chain in found if (chain.sampling.temperature == 0) == greedy], str(path)
+        wanted = plan.reads_greedy(Target.GREEDY_COT if greedy else Target.SCOTD)
+        return [chain for chain in found if (chain.sampling.temperature == 0) == wanted], str(path)
 
 
 def _label_target(plan: "Plan", question: "Question") -> _Target:

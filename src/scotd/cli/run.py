@@ -153,7 +153,7 @@ def compare(first: str, second: str, split: str | None) -> None:
     """Set two students against each other, question by question, whatever runs they are of.
 
     A student is named by its run folder and its row, over all seeds, or its own name; its greedy answers are
-    taken unless a decoding is named behind it:
+    taken unless a decoding is named behind it. Intervals have the confidence of the first run:
 
     \b
     scotd compare runs/quarel_chains:five runs/quarel_words:words
@@ -161,7 +161,10 @@ def compare(first: str, second: str, split: str | None) -> None:
     """
     from scotd.report.pair import compared
 
-    for pair in compared(first, second, split=split):
+    found = compared(first, second, split=split)
+    for note in found.notes:
+        say(f"note: {note}")
+    for pair in found.pairs:
         click.echo(safe(f"{pair.split}: {pair.against.pairs:,} labelled questions that both answered"))
         for seed in pair.seeds:
             names = " : ".join("no seed" if name is None else f"seed {name}" for name in dict.fromkeys(seed.seeds))
@@ -172,11 +175,13 @@ def compare(first: str, second: str, split: str | None) -> None:
                     f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}"
                 )
             )
+        if pair.alone:
+            click.echo(f"  left out, as one of them alone has it: {', '.join(f'seed {seed}' for seed in pair.alone)}")
         mean, (low, high), p = pair.against.difference
         over = "questions" if len(pair.seeds) == 1 else f"questions and {len(pair.seeds)} seeds"
         click.echo(
-            f"  the first over the second: {100 * mean:+.1f} points ({100 * low:.1f} to {100 * high:.1f}), "
-            f"p = {p:.2g}, bootstrap over {over}"
+            f"  the first over the second: {100 * mean:+.1f} points ({100 * found.confidence:g} %: {100 * low:.1f} to "
+            f"{100 * high:.1f}), p = {p:.2g}, bootstrap over {over}"
         )
 
 

@@ -127,6 +127,11 @@ class Plan:
             for question in self.train
         }
 
+    def reads_greedy(self, target: Target) -> bool:
+        """Whether students of a target learn from chains at temperature 0: Greedy-CoT does, and all do where sampling
+        itself is at 0."""
+        return target is Target.GREEDY_COT or self.sampling.temperature == 0
+
     @property
     def wants_greedy(self) -> bool:
         return any(student.target is Target.GREEDY_COT for student in self.experiment.students.values())

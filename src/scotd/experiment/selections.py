@@ -27,10 +27,6 @@ from scotd.teachers import teacher_name
 from scotd.types import Answered, Chain, Fate, Question, Target, digest
 
 QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
-_OF_THE_OTHER_KIND = {
-    True: "questions have sampled chains only, from which target scotd learns",
-    False: "questions have chains at temperature 0 only, from which target greedy-cot learns",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +73,18 @@ class Pool:
         """How many of the questions have imported chains of the other kind alone, greedy or sampled."""
         if not self._imported:
             return 0
-        own = self._filters()
+        own = self._filters()  # all chains, not the first `n` alone: what is left out as a whole is counted
         others = {chain.question_key for chain in corpus.chains(**{**own, "greedy": not own["greedy"]})}
         return len(others - {chain.question_key for chain in corpus.chains(**own)}) if others else 0
+
+    @property
+    def other_kind(self) -> str:
+        """The chains that an imported teacher may have and these students do not learn from."""
+        return "sampled chains" if self._reads_greedy else "chains at temperature 0"
+
+    @property
+    def _reads_greedy(self) -> bool:
+        return self.plan.reads_greedy(Target.GREEDY_COT if self.greedy else Target.SCOTD)
 
     @property
     def _imported(self) -> bool:
@@ -93,7 +98,7 @@ class Pool:
             "question_keys": [question.key for question in self.questions],
         }
         if self._imported:
-            return {**chains, "greedy": self.greedy or self.plan.sampling.temperature == 0}
+            return {**chains, "greedy": self._reads_greedy}
         return {
             **chains,
             "sampling": self.plan.greedy_sampling if self.greedy else self.plan.sampling,
@@ -110,6 +115,11 @@ class Pool:
             return RunError(
                 f"{corpus.path}: holds chains of '{name}', but none for the {len(keys)} training questions of this "
                 f"experiment: look at questions.path and questions.train."
+            )
+        if self._reads_greedy and not self.greedy:
+            return RunError(
+                f"{corpus.path}: holds no chain of '{name}' at temperature 0 for these questions, which "
+                f"sampling.temperature asks for: set it above 0."
             )
         if self.greedy:
             return RunError(
@@ -134,7 +144,8 @@ def select_stage(
         with folder.stage("select", name) as record:
             made = examples_of(plan, corpus, name, progress)
             gold = student.target is Target.LABEL_ONLY and student.labels == "gold"
-            aside = 0 if gold else Pool.of(plan, name).set_aside(corpus)
+            pool = Pool.of(plan, name)
+            aside = 0 if gold else pool.set_aside(corpus)
             record.counts = {"kept": made.kept, **made.dropped, **({"questions set aside": aside} if aside else {})}
         trainings[name] = made
         counts = {"kept": made.kept, "dropped": made.dropped, "questions": made.questions}
@@ -143,7 +154,7 @@ def select_stage(
         say(
             f"select: {name}: {made.kept} targets for {made.questions} questions"
             + (f"; dropped: {dropped}" if dropped else "")
-            + (f"; {aside} {_OF_THE_OTHER_KIND[student.target is Target.GREEDY_COT]}" if aside else "")
+            + (f"; {aside} questions have {pool.other_kind} only, from which it does not learn" if aside else "")
         )
     return trainings
 

@@ -1,19 +1,19 @@
 """Two students of any runs set against each other, question by question.
 
-    for pair in compared("runs/quarel_chains:five", "runs/quarel_words:words"):
+    for pair in compared("runs/quarel_chains:five", "runs/quarel_words:words").pairs:
         print(pair.split, pair.against.difference)
 
 A side is RUN:ROW, or RUN:STUDENT for one of a sweep's students, with or without its seed, and :DECODING behind it where
 the answers are not the greedy ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scotd.errors import RunError, did_you_mean
 from scotd.report.between import one_text, seed_pairs
-from scotd.report.data import Against, Answer, Cell, Comparison, Value
+from scotd.report.data import Against, Cell, Comparison, Predictions, Value
 from scotd.report.load import Run, load
 from scotd.report.tables import common_questions, compare, comparison, right
 from scotd.stats import Bootstrap
@@ -33,60 +33,99 @@ class Seed:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Both sides on one split: each seed, and the mean difference over all of them."""
+    """Both sides on one split: each seed, and the mean difference over all of them, on the questions that all answered.
+
+    `alone` are seeds that one side has and the other has not.
+    """
 
     split: str
     seeds: tuple[Seed, ...]
     against: Against
+    alone: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A pair for each split. `confidence` is that of the intervals, `notes` say which answers could not be read."""
+
+    pairs: tuple[Pair, ...]
+    confidence: float
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    named: str
     run: Run
     cells: tuple[Cell, ...]
 
+    @property
+    def splits(self) -> list[str]:
+        return list(dict.fromkeys(cell.split for cell in self.cells))
 
-def compared(first: str, second: str, *, split: str | None = None) -> list[Pair]:
+    def on(self, split: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.split == split]
+
+    @property
+    def notes(self) -> list[str]:
+        """What reading the run noted of these students' answers."""
+        files = tuple(f"predictions/{cell.student}." for cell in self.cells)
+        return [note for note in self.run.part.notes if note.startswith(files)]
+
+
+def compared(first: str, second: str, *, split: str | None = None) -> Compared:
     """Compare two sides on every split that both answered, or on one; intervals have the first run's confidence.
 
-    Raises RunError where a side is none, or where they have no question in common.
+    Raises RunError where a side is none, or where there is nothing to compare.
     """
     a, b = _side(first, "1"), _side(second, "2")
-    bootstrap = Bootstrap(a.run.experiment.evaluation.confidence)
-    shared = [name for name in dict.fromkeys(cell.split for cell in a.cells) if split in (None, name)]
-    found = [one for name in shared if (one := _on(name, a, b, bootstrap)) is not None]
-    if not found:
-        where = "" if split is None else f" on the split '{split}'"
-        answered = [sorted({cell.split for cell in side.cells}) for side in (a, b)]
+    shared = [name for name in a.splits if name in b.splits]
+    if not shared:
         raise RunError(
-            f"{first} and {second} have no labelled question in common{where}: they answered "
-            f"{', '.join(answered[0])} and {', '.join(answered[1])}."
+            f"{first} and {second} answered no split in common: {', '.join(a.splits)}; {', '.join(b.splits)}."
         )
-    return found
+    if split is not None and split not in shared:
+        raise RunError(f"--split {split}: both answered {', '.join(shared)}.{did_you_mean(split, shared)}")
+    bootstrap = Bootstrap(a.run.experiment.evaluation.confidence)
+    found = [_on(name, a, b, bootstrap) for name in shared if split in (None, name)]
+    pairs = tuple(pair for pair in found if pair is not None)
+    if not pairs:
+        raise RunError(f"{first} and {second} have no labelled question in common on {split or ', '.join(shared)}.")
+    return Compared(pairs=pairs, confidence=bootstrap.confidence, notes=tuple(dict.fromkeys([*a.notes, *b.notes])))
 
 
 def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
-    mine: dict[Cell, Mapping[str, Answer]] = {
-        cell: {key: row for key, row in a.run.predictions[cell].items() if one_text(a.run, b.run, key)}
-        for cell in a.cells
-    }
-    answers = {**mine, **b.run.predictions}
-    sides = [[cell for cell in side.cells if cell.split == split] for side in (a, b)]
-    pairs = seed_pairs(*sides)
-    against = (
-        compare([(answers[one], answers[other]) for one, other in pairs], pairs[0][1], bootstrap) if pairs else None
-    )
+    """Both on one split; None without a labelled question in common. Raises RunError without a seed in common."""
+    mine, its = a.on(split), b.on(split)
+    paired = seed_pairs(mine, its)
+    if not paired:
+        seeds = "; ".join(", ".join(str(cell.seed) for cell in cells) for cells in (mine, its))
+        raise RunError(
+            f"No seed in common on {split}: {seeds}. Name single students, for instance {mine[0].student} and "
+            f"{its[0].student}."
+        )
+    every = {**a.run.predictions, **b.run.predictions}
+    keys = [
+        key
+        for key in common_questions([every[cell] for pair in paired for cell in pair])
+        if one_text(a.run, b.run, key)
+    ]
+    answers = {cell: {key: every[cell][key] for key in keys} for pair in paired for cell in pair}
+    against = compare([(answers[one], answers[other]) for one, other in paired], paired[0][1], bootstrap)
     if against is None:
         return None
-    seeds = []
-    for one, other in pairs:
-        both = answers[one], answers[other]
-        test = comparison(one, other, answers, bootstrap.confidence)
-        assert test is not None  # what all pairs have in common this one has
-        counts = right(both, common_questions(both)).sum(axis=1)
-        seeds.append(Seed(seeds=(one.seed, other.seed), right=(int(counts[0]), int(counts[1])), test=test))
-    return Pair(split=split, seeds=tuple(seeds), against=against)
+    return Pair(
+        split=split,
+        seeds=tuple(_seed(one, other, answers, keys, bootstrap.confidence) for one, other in paired),
+        against=against,
+        alone=tuple(cell.seed for cell in (*mine, *its) if all(cell not in pair for pair in paired)),
+    )
+
+
+def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], confidence: float) -> Seed:
+    test = comparison(one, other, answers, confidence)
+    assert test is not None  # there are keys
+    mine, its = right([answers[one], answers[other]], keys).sum(axis=1)
+    return Seed(seeds=(one.seed, other.seed), right=(int(mine), int(its)), test=test)
 
 
 def _side(named: str, label: str) -> _Side:
@@ -97,21 +136,24 @@ def _side(named: str, label: str) -> _Side:
         raise RunError(f"{named}: no such run folder. Name a student as RUN_FOLDER:ROW or RUN_FOLDER:ROW:DECODING.")
     name, _, decoding = named[end + 1 :].partition(":")
     run = load(Path(named[:end]), label)
+    expected = [cell for cell in run.cells if name in (cell.row, *_names(cell))]
+    if not expected:
+        known = dict.fromkeys(name for cell in run.cells for name in (cell.row, *_names(cell)))
+        raise RunError(f"{named}: the run has no student '{name}'.{did_you_mean(name, known)}")
+    answered = [cell for cell in expected if cell in run.predictions]
+    if not answered:
+        raise RunError(f"{named}: '{name}' has not answered yet; `scotd run` goes on with the run.")
     decoding = decoding or GREEDY
-    of_name = [cell for cell in run.predictions if name in (cell.row, *_names(cell))]
-    if not of_name:
-        known = {cell.row for cell in run.predictions}
-        raise RunError(f"{named}: the run has no answers of a student '{name}'.{did_you_mean(name, known)}")
-    cells = tuple(cell for cell in of_name if cell.decoding == decoding)
+    cells = tuple(cell for cell in answered if cell.decoding == decoding)
     if not cells:
-        known = {cell.decoding for cell in of_name}
-        raise RunError(f"{named}: '{name}' has no answers '{decoding}'.{did_you_mean(decoding, known)}")
+        ways = dict.fromkeys(cell.decoding for cell in answered)
+        raise RunError(f"{named}: '{name}' has no answers '{decoding}'.{did_you_mean(decoding, ways)}")
     if len({cell.place for cell in cells}) > 1:
         students = dict.fromkeys(_names(cell)[-1] for cell in cells)
         raise RunError(f"{named}: '{name}' is a sweep: name one of its students ({', '.join(students)}).")
-    return _Side(named=named, run=run, cells=cells)
+    return _Side(run=run, cells=cells)
 
 
 def _names(cell: Cell) -> tuple[str, str]:
     """A student's own name, and that which its seeds have in common."""
-    return cell.student, cell.student.removesuffix(f"-seed{cell.seed}")
+    return cell.student, cell.student.replace(f"-seed{cell.seed}", "", 1)
