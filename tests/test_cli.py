@@ -969,6 +969,12 @@ def test_a_corpus_goes_out_and_comes_back(run: Run, corpus: Path) -> None:
     assert len(rows) == 4 and rows[0]["messages"][0] == {"role": "user", "content": "p"}
 
 
+def set_students(own: Path, students: str) -> None:
+    """Put others in the place of an experiment file's students."""
+    text = own.read_text(encoding="utf-8")
+    own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", f"students:\n{students}", text), encoding="utf-8")
+
+
 def first_question_answered(corpus: Path, plan: Any, *texts: str, greedy: bool = False) -> None:
     """A corpus with chains of the experiment's teacher for the first question of `own`."""
     with Corpus.open(corpus) as opened:
@@ -1012,9 +1018,7 @@ def test_an_export_for_other_trainers_holds_what_students_are_trained_on(run: Ru
 def test_an_export_where_all_learn_from_greedy_chains_holds_those(run: Run, own: Path, tmp_path: Path) -> None:
     from scotd.experiment import Plan
 
-    text = own.read_text(encoding="utf-8")
-    students = "students:\n  greedy: {target: greedy-cot}\n"
-    own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", students, text), encoding="utf-8")
+    set_students(own, "  greedy: {target: greedy-cot}\n")
     plan = Plan.of(config.load(own))
     first_question_answered(tmp_path / "c.sqlite", plan, "Books. So the answer is (B).")
     assert run("corpus", "export", "c.sqlite", "none.jsonl", "--experiment", own).out == "none.jsonl: 0 chains\n"
@@ -1025,14 +1029,12 @@ def test_an_export_where_all_learn_from_greedy_chains_holds_those(run: Run, own:
 def test_an_export_of_one_student_goes_by_its_own_selection(run: Run, own: Path, tmp_path: Path) -> None:
     from scotd.experiment import Plan
 
-    text = own.read_text(encoding="utf-8")
-    students = (
-        "students:\n"
+    set_students(
+        own,
         "  one: {target: scotd, filter: {name: shortest, budget: 1}}\n"
         "  labels: {target: label-only}\n"
-        "  base: {target: undistilled}\n"
+        "  base: {target: undistilled}\n",
     )
-    own.write_text(re.sub(r"(?m)^students:\n(?:[ #].*\n|\n)*", students, text), encoding="utf-8")
     plan = Plan.of(config.load(own))
     first_question_answered(
         tmp_path / "c.sqlite",

@@ -240,7 +240,7 @@ def target_text(question: Question, rationale: str, label: str, templates: Templ
     return templates.target.render(
         rationale=rationale,
         answer=answer_form(question, label),
-        words=_words(question, label),
+        words=question.choice(label).text,
         question=_show(question),
         chat=templates.student_chat,
     )
@@ -250,7 +250,7 @@ def label_target_text(question: Question, label: str, templates: Templates) -> s
     """Return the target of a label-only student (paper 2, "Baselines")."""
     return templates.label_target.render(
         answer=answer_form(question, label),
-        words=_words(question, label),
+        words=question.choice(label).text,
         question=_show(question),
         chat=templates.student_chat,
     )
@@ -260,11 +260,6 @@ def answer_form(question: Question, label: str) -> str:
     """Return how a label is written: "(B)" for lettered choices, "positive" for a label set."""
     assert label in {choice.label for choice in question.choices}, (label, question.key)
     return label if question.has_label_set else f"({label})"
-
-
-def _words(question: Question, label: str) -> str:
-    """The text of the choice that a label stands for."""
-    return next(choice.text for choice in question.choices if choice.label == label)
 
 
 def default_stop(templates: Templates) -> tuple[str, ...]:

@@ -143,10 +143,12 @@ def select_stage(
             continue
         with folder.stage("select", name) as record:
             made = examples_of(plan, corpus, name, progress)
+            record.counts = {"kept": made.kept, **made.dropped}
             gold = student.target is Target.LABEL_ONLY and student.labels == "gold"
             pool = Pool.of(plan, name)
             aside = 0 if gold else pool.set_aside(corpus)
-            record.counts = {"kept": made.kept, **made.dropped, **({"questions set aside": aside} if aside else {})}
+            if aside:
+                record.counts["questions set aside"] = aside
         trainings[name] = made
         counts = {"kept": made.kept, "dropped": made.dropped, "questions": made.questions}
         folder.write(f"selections/{name}.json", {"name": made.selection, "stored": made.stored, **counts})

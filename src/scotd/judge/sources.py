@@ -18,11 +18,10 @@ from scotd.answers import parse
 from scotd.corpus import Corpus
 from scotd.errors import ConfigError, DataError, did_you_mean
 from scotd.judge.study import Pair
-from scotd.report.data import Answer, Cell
+from scotd.report.data import GREEDY, Answer, Cell
 from scotd.report.load import Run, load
+from scotd.report.read import taken_apart
 from scotd.types import Chain, Finish, Mark, Question, digest
-
-GREEDY = "greedy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +77,14 @@ def rationale(question: Question, text: str) -> str:
 
 
 def _taken_apart(named: str) -> tuple[Path, str, str]:
-    """Path, then ":" or "@" or nothing, then the rest; the path is the longest beginning that exists."""
-    for end in range(len(named), 0, -1):
-        at_border = end == len(named) or named[end] in ":@"
-        if at_border and Path(named[:end]).exists():
-            return Path(named[:end]), named[end : end + 1], named[end + 1 :]
-    raise ConfigError(
-        f"{named}: no such run folder or corpus. A source is RUN_FOLDER:STUDENT, CORPUS.sqlite, CORPUS.sqlite:TEACHER "
-        "or CORPUS.sqlite@RUN/SELECTION."
-    )
+    """Path, then ":" or "@" or nothing, then the rest."""
+    found = taken_apart(named, ":@")
+    if found is None:
+        raise ConfigError(
+            f"{named}: no such run folder or corpus. A source is RUN_FOLDER:STUDENT, CORPUS.sqlite, "
+            "CORPUS.sqlite:TEACHER or CORPUS.sqlite@RUN/SELECTION."
+        )
+    return found
 
 
 def _of_student(run: Run, named: str, student: str, decoding: str, *, split: str) -> Iterator[tuple[str, Text]]:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from scotd.stats import Difference, Interval
 from scotd.types import Mark, Target
 
+GREEDY = "greedy"  # the decoding that is meant where none is named
+
 Value = str | int | float | bool | None
 Place = tuple[tuple[str, Value], ...]  # the value on each axis of a sweep, seeds aside
 

@@ -9,16 +9,14 @@ the answers are not the greedy ones.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from scotd.errors import RunError, did_you_mean
 from scotd.report.between import one_text, seed_pairs
-from scotd.report.data import Against, Cell, Comparison, Predictions, Value
+from scotd.report.data import GREEDY, Against, Cell, Comparison, Predictions, Value
 from scotd.report.load import Run, load
+from scotd.report.read import taken_apart
 from scotd.report.tables import common_questions, compare, comparison, right
 from scotd.stats import Bootstrap
-
-GREEDY = "greedy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +127,11 @@ def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], con
 
 
 def _side(named: str, label: str) -> _Side:
-    end = named.rfind(":")
-    while end > 0 and not Path(named[:end]).is_dir():
-        end = named.rfind(":", 0, end)
-    if end <= 0:
+    found = taken_apart(named)
+    if found is None or not found[0].is_dir() or not found[1]:
         raise RunError(f"{named}: no such run folder. Name a student as RUN_FOLDER:ROW or RUN_FOLDER:ROW:DECODING.")
-    name, _, decoding = named[end + 1 :].partition(":")
-    run = load(Path(named[:end]), label)
+    name, _, decoding = found[2].partition(":")
+    run = load(found[0], label)
     expected = [cell for cell in run.cells if name in (cell.row, *_names(cell))]
     if not expected:
         known = dict.fromkeys(name for cell in run.cells for name in (cell.row, *_names(cell)))

@@ -133,6 +133,16 @@ def _answer(source: str) -> Answer | None:
     )
 
 
+def taken_apart(named: str, borders: str = ":") -> tuple[Path, str, str] | None:
+    """Path, then one of the borders or nothing, then the rest; the path is the longest beginning that exists, and None
+    is returned where none does."""
+    for end in range(len(named), 0, -1):
+        at_border = end == len(named) or named[end] in borders
+        if at_border and Path(named[:end]).exists():
+            return Path(named[:end]), named[end : end + 1], named[end + 1 :]
+    return None
+
+
 def text(value: Any) -> str | None:
     """Return a value as text, None as None."""
     if value is None or isinstance(value, str):
