@@ -30,6 +30,7 @@ WITH_TORCH = {
     "scotd.experiment.students",
     "scotd.fleet",
     "scotd.forward",
+    "scotd.layers",
     "scotd.levels",
     "scotd.lora",
     "scotd.score",

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from scotd.errors import ModelError
 from scotd.tree import Block, TreeBatch
@@ -129,25 +128,6 @@ def attention_of(model: Any, implementation: str) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-@contextmanager
-def compiled_layers(model: Any) -> Iterator[None]:
-    """Let torch.compile take each layer of a model, for lengths of any kind. Raises ModelError where it cannot."""
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for layer in layers:
-        layer.compile(dynamic=True)
-    try:
-        yield
-    except torch._dynamo.exc.TorchDynamoException as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"training.compile: torch.compile cannot do {type(model).__name__} here ({reason}). It needs a C++ "
-            "compiler, on a GPU Triton; training without it is the same, only slower."
-        ) from error
-    finally:
-        for layer in layers:
-            layer._compiled_call_impl = None
 
 
 class ChunkedLoss(torch.autograd.Function):

@@ -12,7 +12,6 @@ processes the first measures on dev; a checkpoint is marked as whole when all ha
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ from transformers.trainer_utils import SaveStrategy
 from scotd.config import TrainingConfig
 from scotd.device import release_memory
 from scotd.errors import DataError
-from scotd.forward import ATTENTION, attention_of, compiled_layers, head_is_plain, tree_loss
+from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
+from scotd.layers import compiled_layers, lean_layers
 from scotd.sharded import whole
 from scotd.student import Loaded
 from scotd.token_store import TokenExample
@@ -266,7 +266,7 @@ def train(
         for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
             trainer.remove_callback(type(callback))
     model.config.use_cache = False
-    with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else nullcontext():
+    with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else lean_layers(model):
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
     if world > 1:
