@@ -446,6 +446,15 @@ def test_questions_with_imported_chains_of_the_other_kind_are_counted(fresh: Cal
     assert not any("questions have" in line for line in bench.said)  # now both learn from the greedy chain of each
 
 
+def test_a_corpus_of_imported_chains_that_is_not_there_is_said_so_and_not_made(fresh: Callable[..., Bench]) -> None:
+    bench = fresh("scotd", "labels")
+    with pytest.raises(DataError, match=r"corpus: .*corpus\.sqlite: no such file, and an imported teacher"):
+        bench.run("teacher.kind=imported", until="select")
+    assert not list(bench.folder.glob("*.sqlite*"))
+    bench.set(lambda settings: settings.update(students=last("labels")))
+    bench.run("teacher.kind=imported", until="select")  # gold labels need no chain
+
+
 def test_sampling_at_temperature_0_reads_imported_greedy_chains(fresh: Callable[..., Bench]) -> None:
     bench = fresh("scotd")
     bench.run(until="sample")

@@ -135,7 +135,8 @@ class ChunkedLoss(torch.autograd.Function):
 
     Takes states (K, E), the head's weight (V, E) and bias (V,) or None, then sources, targets, weights (L,) and the
     rows in a chunk. The head's product is computed in the states' dtype, the rest in float32 or better. Gradients are
-    formed in the forward pass, as a chunk's logits are at hand: backward only scales them.
+    formed in the forward pass, as a chunk's logits are at hand: backward only scales them. A state that predicts for
+    several chains has their weight multiplied into its row of E, not into its V logits.
     """
 
     @staticmethod
@@ -160,6 +161,7 @@ class ChunkedLoss(torch.autograd.Function):
         by_source = sources.argsort(stable=True)
         sources, targets, weights = sources[by_source], targets[by_source], weights[by_source].to(wide)
         mass = torch.zeros(len(states), dtype=wide, device=states.device).index_add_(0, sources, weights)
+        parts = weights / mass[sources].clamp_min(torch.finfo(wide).tiny)  # of its state's weight; filling has none
         bounds = torch.searchsorted(sources, torch.arange(0, len(states) + chunk, chunk, device=states.device)).tolist()
         total = torch.zeros((), dtype=wide, device=states.device)
         group = chunk * max(1, GROUP_BYTES // (chunk * weight.shape[0] * states.element_size()))
@@ -168,22 +170,22 @@ class ChunkedLoss(torch.autograd.Function):
             held = linear(inside, head, add)  # logits, which their gradients replace chunk by chunk
             for start in range(first, first + len(held), chunk):
                 terms = slice(bounds[start // chunk], bounds[start // chunk + 1])
-                source, target, share = sources[terms] - start, targets[terms], weights[terms]
+                source, target = sources[terms] - start, targets[terms]
                 logits = held[start - first : start - first + chunk]
                 greatest = logits.amax(dim=-1).to(wide)
                 chosen = logits[source, target].to(wide)
                 gradient = logits.to(wide).softmax(dim=-1)
                 normaliser = greatest - gradient.amax(dim=-1).log()
-                total += (share * (normaliser[source] - chosen)).sum()
-                gradient *= mass[start : start + chunk, None]
-                gradient.index_put_((source, target), -share, accumulate=True)
+                total += (weights[terms] * (normaliser[source] - chosen)).sum()
+                gradient.index_put_((source, target), -parts[terms], accumulate=True)
                 if for_bias is not None:
-                    for_bias += gradient.sum(dim=0)
+                    for_bias += mass[start : start + chunk] @ gradient
                 logits.copy_(gradient)
+            heavy = mass[first : first + group, None].to(states.dtype)
             if for_states is not None:
-                torch.mm(held, head, out=for_states[first : first + group])
+                torch.mm(held, head, out=for_states[first : first + group]).mul_(heavy)
             if wants_weight:
-                product = held.T @ inside  # a single one stays narrow until the logits are gone
+                product = held.T @ (inside * heavy)  # a single one stays narrow until the logits are gone
                 for_weight = product if for_weight is None else for_weight.to(wide).add_(product)
             del held, logits  # before the next group's take their place
         ctx.save_for_backward(for_states, for_weight, for_bias)

@@ -78,6 +78,7 @@ def run(
         alone = {"corpus": experiment.run_folder / "fresh.sqlite", "import_chains": None}
         experiment = experiment.model_copy(update=alone)
     plan = Plan.of(experiment)
+    _check_imported(plan)
     folder = RunFolder(plan.folder)
     folder.configure(experiment.model_dump(mode="json"))
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -117,6 +118,16 @@ def run(
                     let_go(plan, folder, student)
     folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
     return Outcome(folder=plan.folder, cells=tuple(cell for cell in cells.values() if cell.done))
+
+
+def _check_imported(plan: Plan) -> None:
+    """Raise DataError where chains of an imported teacher are wanted and there is no corpus that could hold any."""
+    wanted = plan.experiment.teacher.kind == "imported" and (plan.wants_sampled or plan.wants_greedy)
+    if wanted and plan.experiment.import_chains is None and not plan.corpus_path.exists():
+        raise DataError(
+            f"corpus: {plan.corpus_path}: no such file, and an imported teacher writes no chains: name the corpus that "
+            f"`scotd corpus import` filled."
+        )
 
 
 def _cells(plan: Plan) -> dict[tuple[str, str, str], Cell]:
