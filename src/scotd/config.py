@@ -19,6 +19,7 @@ from scotd.errors import ConfigError, did_you_mean
 from scotd.sweep import expand, put
 from scotd.types import Target
 
+_MODELS = ("student", "model", "hub")  # keys of the file that hold a name or a path of a model or dataset
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 S = TypeVar("S", bound=BaseModel)
@@ -447,6 +448,20 @@ class Experiment(Section):
         """Training settings of one student: the experiment's with the student's own on top."""
         merged = {**self.training.model_dump(), **self.students[student].training}
         return _validated(TrainingConfig, merged, f"students.{student}.training")
+
+
+def portable(value: Any) -> Any:
+    """A configuration, as `model_dump` gives it, for what may be passed on: of every path only the last part."""
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, dict):
+        return {
+            key: Path(held).name
+            if key in _MODELS and isinstance(held, str) and Path(held).is_absolute()
+            else portable(held)
+            for key, held in value.items()
+        }
+    return [portable(held) for held in value] if isinstance(value, (list, tuple)) else value
 
 
 def bare_address(address: str) -> str:

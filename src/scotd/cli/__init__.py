@@ -5,7 +5,7 @@ Everything that the user can mend is shown as one line on stderr with exit code 
 
 base.py      options and checks that commands share      terminal.py  what may reach a terminal
 init.py      init      (guess.py, starter.py)            preview.py   preview   (mask.py)
-run.py       run, sample, report, compare                predict.py   predict
+run.py       run, sample, report, compare, pack          predict.py   predict
 corpus.py    corpus stats, show, servers                 exchange.py  corpus import, export
 checks.py    corpus merge, verify                        publish.py   corpus push, student push
 harness.py   student export-task                         board.py     a run's cells on a terminal
@@ -32,7 +32,7 @@ from scotd.cli.practice import practice_teacher
 from scotd.cli.predict import predict
 from scotd.cli.preview import preview
 from scotd.cli.publish import push_corpus, push_student
-from scotd.cli.run import compare, report, run, sample
+from scotd.cli.run import compare, pack, report, run, sample
 from scotd.errors import ScotdError
 
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
@@ -96,6 +96,7 @@ for _command in (
     sample,
     report,
     compare,
+    pack,
     predict,
     corpus,
     browse,

@@ -1,4 +1,4 @@
-"""`scotd run`, `scotd sample`, `scotd report`, `scotd compare`."""
+"""`scotd run`, `scotd sample`, `scotd report`, `scotd compare`, `scotd pack`."""
 
 import sys
 from collections.abc import Sequence
@@ -139,7 +139,7 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scal
 )
 def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) -> None:
     """Write the HTML report of a finished or half-finished run folder; of several FOLDERS one page about all of them,
-    side by side."""
+    side by side. What `scotd pack` made of a run folder is one too."""
     from scotd.report import write_report
 
     click.echo(f"Report: {write_report(*folders, out=out, baseline=baseline)}")
@@ -183,6 +183,35 @@ def compare(first: str, second: str, split: str | None) -> None:
             f"  the first over the second: {100 * mean:+.1f} points ({100 * found.confidence:g} %: {100 * low:.1f} to "
             f"{100 * high:.1f}), p = {p:.2g}, bootstrap over {over}"
         )
+
+
+@click.command(short_help="Put a run's results into one small file.")
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file. Default: RUN.zip beside the first run folder.",
+)
+@click.option("--texts", is_flag=True, help="With what the students wrote, and not their answers alone.")
+def pack(folders: tuple[Path, ...], out: Path | None, texts: bool) -> None:
+    """Put what a report needs of a RUN folder into one small file, to send or to publish.
+
+    It holds the configuration, the counts and every answer with its gold label; no question, no chain of the
+    teacher's, no weights and no path of this machine. Report and compare take it in place of the folder. Several runs
+    of one experiment become one: seeds that were trained on several machines.
+
+    \b
+    scotd pack runs/mine --out mine.zip
+    scotd pack mine.zip runs/mine --out mine.zip          # the seeds of today beside those of yesterday
+    scotd compare mine.zip:scotd runs/other:labels
+    """
+    from scotd.report.pack import pack as write
+
+    first = folders[0].resolve()
+    out = out or first.with_name(f"{first.name}.zip")
+    for note in write(folders, out, texts=texts):
+        say(f"note: {note}")
+    click.echo(f"Packed: {out} ({out.stat().st_size / 1000:,.0f} kB)")
 
 
 def _follow(dry_run: bool) -> None:

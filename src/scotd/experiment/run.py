@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scotd import __version__
-from scotd.config import Experiment, TeacherConfig
+from scotd.config import Experiment, TeacherConfig, portable
 from scotd.corpus import Corpus
 from scotd.corpus.exchange import import_parquet
 from scotd.errors import ConfigError, DataError, TeacherError
@@ -29,7 +29,6 @@ from scotd.types import Answered, Question
 
 STAGES = ("sample", "select", "train", "evaluate")
 
-_MODELS = ("student", "model", "hub")  # keys of the file that hold a name or a path of a model or dataset
 
 Say = Callable[[str], None]
 
@@ -315,22 +314,8 @@ def _lineage(plan: Plan, started: str) -> dict[str, object]:
         },
         "started": started,
         "notes": list(plan.notes),
-        "configuration": _portable(experiment.model_dump()),
+        "configuration": portable(experiment.model_dump()),
     }
-
-
-def _portable(value: Any) -> Any:
-    """A configuration for a corpus that may be passed on: of every path only the last part."""
-    if isinstance(value, Path):
-        return value.name
-    if isinstance(value, dict):
-        return {
-            key: Path(held).name
-            if key in _MODELS and isinstance(held, str) and Path(held).is_absolute()
-            else _portable(held)
-            for key, held in value.items()
-        }
-    return [_portable(held) for held in value] if isinstance(value, (list, tuple)) else value
 
 
 def _machine() -> dict[str, object]:

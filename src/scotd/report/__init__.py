@@ -4,6 +4,7 @@ path = write_report(Path("runs/quickstart"))
 path = write_report(Path("runs/first"), Path("runs/second"), out=Path("runs/both"))
 
 read.py       a folder's files, half done or not
+pack.py       a run folder in one small file
 load.py       run folder -> its cells, answers and parts of the page
 tables.py     every cell, and every arm over its seeds
 votes.py      accuracy with fewer votes
@@ -30,11 +31,12 @@ __all__ = ["write_report"]
 def write_report(*folders: Path, out: Path | None = None, baseline: str | None = None) -> Path:
     """Write report.html, results.md, summary.json and a page of answers for each cell; return the report's path.
 
-    They go into the folder `out`: where it is not given into the run folder itself, or, for several, into a folder
-    `report` beside the first. The same folders give the same bytes. What a stopped run has not reached is shown as not
-    yet there. `baseline` is the row of students that others are tested against, instead of the configured one: such a
-    report is another one, in `against-ROW` or `report-against-ROW`. Raises RunError where one is no run folder or has
-    no such row, or the files cannot be written, or would stand in another run's folder.
+    They go into the folder `out`: where it is not given into the run folder itself (for a packed run NAME.zip into
+    NAME-report beside it), or, for several, into a folder `report` beside the first. The same folders give the same
+    bytes. What a stopped run has not reached is shown as not yet there. `baseline` is the row of students that others
+    are tested against, instead of the configured one: such a report is another one, in `against-ROW` or
+    `report-against-ROW`. Raises RunError where one is no run folder or has no such row, or the files cannot be
+    written, or would stand in another run's folder.
     """
     # Here, not above: `scotd --help` imports this package's name and must not wait for Jinja2 and matplotlib.
     from scotd.report.answers import FOLDER, answer_pages
@@ -64,7 +66,8 @@ def write_report(*folders: Path, out: Path | None = None, baseline: str | None =
 def _place(folders: tuple[Path, ...], baseline: str | None) -> Path:
     against = [] if baseline is None else [f"against-{baseline}"]
     if len(folders) == 1:
-        return folders[0].joinpath(*against)
+        first = folders[0]
+        return (first.with_name(f"{first.stem}-report") if first.is_file() else first).joinpath(*against)
     return folders[0].resolve().parent / "-".join(["report", *against])
 
 

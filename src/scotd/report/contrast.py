@@ -46,10 +46,10 @@ def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
             sides.append((run.predictions[row.cell], everything))
     pairs = []
     for key in sides[0][0] if sides else ():
-        question = run.questions.get(key)
-        if question is None or question.pair is None:
+        form = run.forms.get(key)
+        if form is None or form.original is None:
             continue
-        original = f"{question.task}/{question.pair}"
+        original = form.original
         needed = [(answers.get(key), everything.get(original)) for answers, everything in sides]
         if all(a is not None and a.gold is not None and b is not None and b.gold is not None for a, b in needed):
             pairs.append((key, original))

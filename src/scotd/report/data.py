@@ -84,6 +84,15 @@ Predictions = Mapping[Cell, Mapping[str, Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """What numbers need to know of a question: how many choices it has, and the key of the one that it is a minimal
+    change of."""
+
+    choices: int
+    original: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The numbers of one cell.
 

@@ -20,10 +20,12 @@ from scotd.config import DecodingConfig, Experiment
 from scotd.corpus import Corpus
 from scotd.errors import CorpusError, RunError, did_you_mean
 from scotd.report import examples
-from scotd.report.data import Answer, Cell, Funnel, FunnelRow, Place, Predictions, SelectionRow, Stage, Value
+from scotd.report.data import Answer, Cell, Form, Funnel, FunnelRow, Place, Predictions, SelectionRow, Stage, Value
 from scotd.report.read import RunFolder, count, counts, number, text
 from scotd.sweep import SEED
 from scotd.types import Question
+
+FORMS = "questions.json"  # in a packed run: by question key what `Form` holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +45,14 @@ class RunPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder, read. `cells` are those that the configuration asks for, whether answered or not."""
+    """One run folder, read. `cells` are those that the configuration asks for, whether answered or not. `questions`
+    come from the corpus, where it is there; a packed run has `forms` of those that were answered by itself."""
 
     experiment: Experiment
     cells: tuple[Cell, ...]
     predictions: Predictions
     questions: Mapping[str, Question]
+    forms: Mapping[str, Form]
     part: RunPart
 
 
@@ -79,7 +83,8 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
         facts=tuple(_flat(facts or {})),
         notes=tuple(folder.notes),
     )
-    return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, part=part)
+    forms = _packed_forms(folder) if folder.packed else {key: form_of(question) for key, question in questions.items()}
+    return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, forms=forms, part=part)
 
 
 def _against(baseline: str, experiment: Experiment, path: Path) -> Experiment:
@@ -128,7 +133,7 @@ def _plain(value: Any) -> Value:
 
 def _predictions(folder: RunFolder, experiment: Experiment, cells: tuple[Cell, ...]) -> Predictions:
     """Read the predictions of every expected cell; files that belong to none become a note."""
-    present = {path.name for path in (folder.path / "predictions").glob("*.jsonl")}
+    present = set(folder.names("predictions", ".jsonl"))
     found: dict[Cell, Mapping[str, Answer]] = {}
     for cell in cells:
         # A file is named after the decoding's key, or after what the decoding does ("self-consistency-5").
@@ -152,9 +157,11 @@ def _decoding_name(decoding: DecodingConfig) -> str:
 
 
 def corpus_of(folder: Path, experiment: Experiment) -> Path | None:
-    """The run's corpus, where it is there: as configured, or in the run folder, which may have been moved."""
+    """The run's corpus, where it is there: as configured, or in the run folder, which may have been moved; of a packed
+    run the one beside it."""
     configured = _configured(experiment)
-    return next((path for path in (configured, folder / configured.name) if path.is_file()), None)
+    places = [folder.parent / configured.name] if folder.is_file() else [configured, folder / configured.name]
+    return next((path for path in places if path.is_file()), None)
 
 
 def _configured(experiment: Experiment) -> Path:
@@ -191,6 +198,20 @@ def _questions(folder: RunFolder, corpus: Corpus | None, predictions: Prediction
     if strangers:
         folder.notes.append(f"{len(strangers)} answered questions are not in the corpus; they count but are not shown.")
     return questions
+
+
+def form_of(question: Question) -> Form:
+    original = None if question.pair is None else f"{question.task}/{question.pair}"
+    return Form(choices=len(question.choices), original=original)
+
+
+def _packed_forms(folder: RunFolder) -> dict[str, Form]:
+    """The forms that a packed run holds, by question key; entries that are none are left out."""
+    return {
+        key: Form(choices=choices, original=text(row.get("original")))
+        for key, row in (folder.mapping(FORMS) or {}).items()
+        if isinstance(row, dict) and (choices := count(row, "choices"))
+    }
 
 
 def _funnel(folder: RunFolder, experiment: Experiment) -> Funnel:

@@ -128,7 +128,7 @@ def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], con
 
 def _side(named: str, label: str) -> _Side:
     found = taken_apart(named)
-    if found is None or not found[0].is_dir() or not found[1]:
+    if found is None or not found[1]:
         raise RunError(f"{named}: no such run folder. Name a student as RUN_FOLDER:ROW or RUN_FOLDER:ROW:DECODING.")
     name, _, decoding = found[2].partition(":")
     run = load(found[0], label)

@@ -1,9 +1,12 @@
 """Reading a run folder that may be half done: what is absent is None, what cannot be read becomes a note on the page.
 
-Only a folder without a usable `experiment.json` is refused (RunError): it is no run folder.
+A packed run (`pack.py`) is read as the folder that it was. Only what has no usable `experiment.json` is refused
+(RunError): it is no run.
 """
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,25 @@ from scotd.report.data import Answer, AnswerChain
 
 
 class RunFolder:
-    """A run folder under reading. `notes` gathers, in plain sentences, what could not be used and why."""
+    """A run folder, or a packed one, under reading. `notes` gathers in plain sentences what was of no use and why."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.packed = path.is_file() and zipfile.is_zipfile(path)
         self.notes: list[str] = []
+        self._files = zipfile.Path(path) if self.packed else path
 
     def experiment(self) -> tuple[Experiment, dict[str, Any]]:
         """Return the resolved configuration, typed and as it stands in the file. Raises RunError."""
-        remedy = "Give the folder that `scotd run` wrote, runs/NAME unless the experiment says otherwise."
-        path = self.path / "experiment.json"
+        remedy = (
+            "Give the folder that `scotd run` wrote, runs/NAME unless the experiment says otherwise, or what "
+            "`scotd pack` made of it."
+        )
+        path = self._files / "experiment.json"
         if not path.is_file():
             raise RunError(f"{self.path} is no run folder: it holds no experiment.json. {remedy}")
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = json.loads(_text(path))
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: cannot be read as JSON ({error}). {remedy}") from None
         if not isinstance(raw, dict):
@@ -65,25 +73,36 @@ class RunFolder:
             self.notes.append(f"{name}: {len(value) - len(rows)} of {len(value)} entries are no mappings; left out.")
         return rows
 
-    def _json(self, name: str) -> Any:
-        path = self.path / name
+    def names(self, folder: str, suffix: str) -> list[str]:
+        """The names of the files of a folder in it that end so, sorted."""
+        inside = self._files / folder
+        return sorted(path.name for path in inside.iterdir() if path.name.endswith(suffix)) if inside.is_dir() else []
+
+    def lines(self, name: str) -> list[str] | None:
+        """Return the lines of a predictions file; None where it is absent or, with a note, unusable."""
+        path = self._files / "predictions" / name
         if not path.is_file():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return _text(path).split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            self.notes.append(f"predictions/{name}: cannot be read as UTF-8 text ({error}); left out.")
+            return None
+
+    def _json(self, name: str) -> Any:
+        path = self._files / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(_text(path))
         except (OSError, ValueError) as error:
             self.notes.append(f"{name}: cannot be read as JSON ({error}); left out.")
             return None
 
     def answers(self, name: str) -> dict[str, Answer] | None:
         """Return the rows of a predictions file by question; None where it is absent. Bad rows become a note."""
-        path = self.path / "predictions" / name
-        if not path.is_file():
-            return None
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            self.notes.append(f"predictions/{name}: cannot be read as UTF-8 text ({error}); left out.")
+        lines = self.lines(name)
+        if lines is None:
             return None
         found: dict[str, Answer] = {}
         bad: list[int] = []
@@ -105,6 +124,14 @@ class RunFolder:
         if repeated:
             self.notes.append(f"predictions/{name}: {repeated} questions stand there twice; the last answer counts.")
         return found
+
+
+def _text(path: Path | zipfile.Path) -> str:
+    """A file as text. Raises OSError too where a packed one is damaged, UnicodeDecodeError where it is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise OSError(str(error)) from error
 
 
 def _answer(source: str) -> Answer | None:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scotd.report.data import Against, Answer, Arm, Cell, Comparison, Predictions, Result, Row, SplitTable
+from scotd.report.data import Against, Answer, Arm, Cell, Comparison, Form, Predictions, Result, Row, SplitTable
 from scotd.report.load import Run
 from scotd.stats import Bootstrap, mcnemar_exact, needed_surplus, paired_counts, wilson
-from scotd.types import Mark, Question
+from scotd.types import Mark
 
 
 def tables(runs: Sequence[Run], bootstrap: Bootstrap) -> tuple[SplitTable, ...]:
@@ -30,7 +30,7 @@ def tables(runs: Sequence[Run], bootstrap: Bootstrap) -> tuple[SplitTable, ...]:
 
 def _table(split: str, parts: Sequence[tuple[Run, list[Cell]]], bootstrap: Bootstrap) -> SplitTable:
     chances = [
-        _chance({key for cell in here for key in run.predictions.get(cell, {})}, run.questions) for run, here in parts
+        _chance({key for cell in here for key in run.predictions.get(cell, {})}, run.forms) for run, here in parts
     ]
     rows: list[Row] = []
     arms: list[Arm] = []
@@ -170,9 +170,9 @@ def compare(
     )
 
 
-def _chance(answered: set[str], questions: Mapping[str, Question]) -> float | None:
+def _chance(answered: set[str], forms: Mapping[str, Form]) -> float | None:
     """Return the accuracy of a random guess where every answered question is known and has as many choices."""
-    if not answered or not answered <= questions.keys():
+    if not answered or not answered <= forms.keys():
         return None
-    sizes = {len(questions[key].choices) for key in answered}
+    sizes = {forms[key].choices for key in answered}
     return 1 / sizes.pop() if len(sizes) == 1 else None
