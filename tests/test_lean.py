@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import VOCABULARY, MakeModel
+from test_train import config, some_examples
+from test_train import run as train
 from test_tree import ROWS, batch_of, gradients
 from transformers import AutoModelForCausalLM, GemmaConfig
 
 from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
-from scotd.layers import lean_layers
+from scotd.layers import lean_forwards
+from scotd.layers import lean_layers as layers_by
 
 Layers = Callable[[Any], AbstractContextManager[None]]
 
@@ -58,6 +62,10 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
     largest = max(one.abs().max().item() for one in expected.values())
     for name, one in expected.items():
         torch.testing.assert_close(found[name], one, rtol=0, atol=1e-6 * largest, msg=name)
+
+
+def lean_layers(model: Any) -> AbstractContextManager[None]:
+    return layers_by(lean_forwards(model))
 
 
 def untouched(model: Any) -> AbstractContextManager[None]:
@@ -119,16 +127,81 @@ def test_frozen_weights_get_no_gradient(make_model: MakeModel) -> None:
     assert_close(found, expected)
 
 
-def test_what_computes_something_else_is_left_alone(make_model: MakeModel) -> None:
+def doubled(module: Any, states: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(2 * type(module).mro()[1].forward(module, states))  # type: ignore[attr-defined]
+
+
+def root_plus_epsilon(module: Any, states: torch.Tensor) -> torch.Tensor:
+    """Nearly the same but for states that are nearly zero."""
+    root = states.pow(2).mean(-1, keepdim=True).sqrt() + module.variance_epsilon**0.5
+    return torch.as_tensor(module.weight * states / root)
+
+
+def clamped(module: Any, states: torch.Tensor) -> torch.Tensor:
+    """The same but for great products."""
+    gate, up = module.gate_proj(states).clamp(max=10), module.up_proj(states).clamp(-10, 10)
+    return torch.as_tensor(module.down_proj(module.act_fn(gate) * up))
+
+
+def of_another_shape(module: Any, states: torch.Tensor) -> torch.Tensor:
+    raise ValueError("not enough values to unpack")
+
+
+@pytest.mark.parametrize(
+    ("place", "forward"),
+    [
+        ("input_layernorm", doubled),
+        ("input_layernorm", root_plus_epsilon),
+        ("mlp", clamped),
+        ("mlp", of_another_shape),
+    ],
+)
+def test_what_computes_something_else_is_left_alone(place: str, forward: Any, make_model: MakeModel) -> None:
     model = make_model("llama")
-    layer = model.model.layers[0]
-    norm, mlp = layer.input_layernorm, layer.mlp
-    of_norm, of_mlp = type(norm).forward, type(mlp).forward
-    norm.__class__ = type("DoubledRMSNorm", (type(norm),), {"forward": lambda self, x: 2 * of_norm(self, x)})
-    mlp.__class__ = type("ClampedMLP", (type(mlp),), {"forward": lambda self, x: of_mlp(self, x).clamp(max=0.01)})
+    module = getattr(model.model.layers[0], place)
+    module.__class__ = type(f"Odd{type(module).__name__}", (type(module),), {"forward": forward})
     with lean_layers(model):
-        assert changed(model) == ["LlamaMLP", "LlamaRMSNorm", "LlamaRMSNorm", "LlamaRMSNorm"]
-    for kind in ("opt", "gpt2"):
-        other = make_model(kind)
-        with lean_layers(other):
-            assert changed(other) == []
+        assert "forward" not in vars(module) and len(changed(model)) == 5
+
+
+def test_norms_that_only_start_alike_are_left_alone(make_model: MakeModel) -> None:
+    model = make_model("llama")
+    norm = model.model.layers[0].input_layernorm
+    own = type(norm).forward
+    with torch.no_grad():
+        norm.weight.fill_(1.0)
+    squared = {"forward": lambda self, states: own(self, states) * self.weight}
+    norm.__class__ = type("SquaredRMSNorm", (type(norm),), squared)
+    assert norm not in [module for module, _ in lean_forwards(model)]
+
+
+def test_an_activation_that_learns_is_left_alone(make_model: MakeModel) -> None:
+    model = make_model("llama")
+    mlp = model.model.layers[0].mlp
+    mlp.act_fn = torch.nn.PReLU()
+    assert mlp not in [module for module, _ in lean_forwards(model)]
+
+
+def test_models_without_such_modules_stay_as_they_are(make_model: MakeModel) -> None:
+    assert lean_forwards(make_model("opt")) == lean_forwards(make_model("gpt2")) == []
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_training_steps_are_lean_and_the_dev_metric_finds_the_model_as_it_is(
+    compiled: bool, make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_steps, in_metric = [], []
+
+    def watched(model: Any, *args: Any, **options: Any) -> torch.Tensor:
+        in_steps.append(len(changed(model)))
+        return tree_loss(model, *args, **options)
+
+    def metric(model: Any) -> float:
+        in_metric.append(changed(model))
+        return 0.0
+
+    monkeypatch.setattr("scotd.train.tree_loss", watched)
+    monkeypatch.setattr("scotd.train.compiled_layers", untouched)
+    train(make_model("llama"), some_examples(), config(evaluations=2, compile=compiled), tmp_path, dev_metric=metric)
+    assert set(in_steps) == {0 if compiled else 6}
+    assert in_metric and not any("LlamaMLP" in names for names in in_metric)

@@ -1,7 +1,8 @@
 """Other ways for a model's layers to compute the same in training.
 
-    with lean_layers(model):        # keeps about half as much for the backward pass, at no cost of time
-    with compiled_layers(model):    # torch.compile, which does that and more by itself
+    forwards = lean_forwards(model)     # once
+    with lean_layers(forwards):         # less is kept for the backward pass, at no cost of time
+    with compiled_layers(model):        # torch.compile, which does that and more by itself
 
 E hidden size, F size between an MLP's products.
 """
@@ -13,29 +14,54 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.nn import Linear, Module, Parameter
 from torch.nn.functional import linear
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from scotd.errors import ModelError
 
+Forward = Callable[[Tensor], Tensor]
 
-@contextmanager
-def lean_layers(model: Any) -> Iterator[None]:
-    """Let a model's layers keep less for the backward pass where that is cheap: norms their input and not what they
-    make of it on the way, gated MLPs both products and not what is made of them.
+_PROBES = (1e-4, 1.0, 1e3)  # sizes of numbers: what is added to a small one or cut off a large one shows
 
-    Only what is known by its parts, and found on a probe to compute what is expected, is changed; all else stays.
+
+def lean_forwards(model: Any) -> list[tuple[Module, Forward]]:
+    """The modules of a model's layers that can keep less for the backward pass where that is cheap, each with a forward
+    that does: norms keep their input and not what they make of it on the way, gated MLPs both products and not what is
+    made of them.
+
+    Only what is known by its parts, and found on a probe to compute what is expected, is among them.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    found = []
+    for module in (inner for layer in layers for inner in layer.modules()):
+        forward = _lean_norm(module) or _lean_gate(module)
+        if forward is not None:
+            found.append((module, forward))
+    return found
+
+
+@contextmanager
+def lean_layers(forwards: list[tuple[Module, Forward]]) -> Iterator[None]:
+    """Let modules compute by other forwards. For a step of training alone, its backward pass included: a copy of the
+    model that is made meanwhile would compute with the original's weights."""
     with ExitStack() as stack:
-        for module in (inner for layer in layers for inner in layer.modules()):
-            lean = _lean_norm(module) or _lean_gate(module)
-            if lean is not None:
-                stack.enter_context(patch.object(module, "forward", lean))
+        for module, forward in forwards:
+            stack.enter_context(patch.object(module, "forward", forward))
         yield
 
 
-def _lean_norm(module: Any) -> Callable[[Tensor], Tensor] | None:
+def _agree(lean: Forward, own: Forward, size: int, like: Tensor) -> bool:
+    """Whether two forwards give the same for numbers of all sizes; what fails on them does not."""
+    signs = torch.linspace(-1, 2, 2 * size, device=like.device, dtype=like.dtype).view(1, 2, size)
+    try:
+        with torch.no_grad():
+            return all(torch.allclose(lean(signs * scale), own(signs * scale), rtol=1e-5) for scale in _PROBES)
+    except Exception:  # a module that takes or gives something else, in whatever way it says so
+        return False
+
+
+def _lean_norm(module: Module) -> Forward | None:
     """The forward of a root mean square norm, scaled by its weight or by one more than it; None for anything else.
 
     In autocast its result is narrow at once, for it goes into products. What comes in another dtype than the weight's
@@ -45,26 +71,33 @@ def _lean_norm(module: Any) -> Callable[[Tensor], Tensor] | None:
     names = [name for name, _ in module.named_parameters()]
     if not type(module).__name__.endswith("RMSNorm") or names != ["weight"] or not isinstance(epsilon, float):
         return None
-    own, weight = module.forward, module.weight
-    probe = torch.linspace(-1, 2, 2 * len(weight), device=weight.device, dtype=weight.dtype).view(2, -1)
+    own, held = module.forward, module.get_parameter("weight")
+    # Weights of a norm are often all one, or zero: others tell what is done with them.
+    others = held.detach() + torch.linspace(0.5, 1.5, held.numel(), device=held.device, dtype=held.dtype).view_as(held)
 
-    def lean(states: Tensor, more: int, dtype: torch.dtype) -> Tensor:
-        found: Tensor = RootMeanSquare.apply(states, module.weight, more, epsilon, dtype)
+    def own_with_others(states: Tensor) -> Tensor:
+        found: Tensor = torch.func.functional_call(module, {"weight": others}, (states,))
         return found
 
-    with torch.no_grad():
-        expected = own(probe)
-        fitting = [more for more in (0, 1) if torch.allclose(lean(probe, more, probe.dtype), expected, rtol=1e-5)]
+    def lean(states: Tensor, weight: Tensor, more: int, dtype: torch.dtype) -> Tensor:
+        found: Tensor = RootMeanSquare.apply(states, weight, more, epsilon, dtype)
+        return found
+
+    def fits(more: int) -> bool:
+        return _agree(lambda states: lean(states, others, more, states.dtype), own_with_others, len(held), held)
+
+    fitting = [more for more in (0, 1) if fits(more)]
     if not fitting:
         return None
 
     def forward(states: Tensor) -> Tensor:
-        if states.dtype != module.weight.dtype:
+        weight = module.get_parameter("weight")
+        if states.dtype != weight.dtype:
             found: Tensor = own(states)
             return found
         device = states.device.type
         narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-        return lean(states, fitting[0], narrow)
+        return lean(states, weight, fitting[0], narrow)
 
     return forward
 
@@ -98,24 +131,27 @@ class RootMeanSquare(torch.autograd.Function):
         return for_states.to(states.dtype), for_weight, None, None, None
 
 
-def _lean_gate(module: Any) -> Callable[[Tensor], Tensor] | None:
+def _lean_gate(module: Any) -> Forward | None:
     """The forward of an MLP down(act(gate(x)) * up(x)); None for anything else."""
     names = ("gate_proj", "up_proj", "down_proj", "act_fn")
     if not all(callable(getattr(module, name, None)) for name in names):
         return None
-    if type(module.down_proj) is not torch.nn.Linear or getattr(module.down_proj, "bias", None) is not None:
+    down, gate_proj, act = module.down_proj, module.gate_proj, module.act_fn
+    if type(down) is not Linear or getattr(down, "bias", None) is not None or not hasattr(gate_proj, "in_features"):
         return None
+    if isinstance(act, Module) and next(act.parameters(), None) is not None:
+        return None  # an activation that learns
+    own = module.forward
 
     def forward(states: Tensor) -> Tensor:
+        if type(module.down_proj.weight) is not Parameter:  # a part of it: its own forward puts it together
+            found: Tensor = own(states)
+            return found
         gate, up = module.gate_proj(states), module.up_proj(states)
-        found: Tensor = Gated.apply(gate, up, module.down_proj.weight.to(gate.dtype), module.act_fn)
-        return found
+        product: Tensor = Gated.apply(gate, up, module.down_proj.weight.to(gate.dtype), act)
+        return product
 
-    weight = module.down_proj.weight
-    probe = torch.linspace(-1, 2, 2 * len(weight), device=weight.device, dtype=weight.dtype).view(2, -1)
-    with torch.no_grad():
-        as_expected = torch.allclose(forward(probe), module.forward(probe), rtol=1e-5)
-    return forward if as_expected else None
+    return forward if _agree(forward, own, gate_proj.in_features, down.weight) else None
 
 
 class Gated(torch.autograd.Function):

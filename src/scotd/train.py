@@ -12,6 +12,7 @@ processes the first measures on dev; a checkpoint is marked as whole when all ha
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from scotd.config import TrainingConfig
 from scotd.device import release_memory
 from scotd.errors import DataError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
-from scotd.layers import compiled_layers, lean_layers
+from scotd.layers import Forward, compiled_layers, lean_forwards, lean_layers
 from scotd.sharded import whole
 from scotd.student import Loaded
 from scotd.token_store import TokenExample
@@ -153,13 +154,22 @@ class TreeTrainer(Trainer):
     """Trainer with the loss of `forward.tree_loss`, divided by the weight of the whole optimizer step.
 
     Trainer counts labels and scales by accumulation and processes; here the count is the global weight, and because
-    gradients are averaged over processes, each one multiplies its share by their number.
+    gradients are averaged over processes, each one multiplies its share by their number. `forwards` are those of
+    `layers.lean_forwards`: for steps alone, so that the dev metric finds the model as it is.
     """
 
-    def __init__(self, *, dev_metric: DevMetric | None, plain_head: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        dev_metric: DevMetric | None,
+        plain_head: bool,
+        forwards: list[tuple[torch.nn.Module, Forward]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.dev_metric = dev_metric
         self.plain_head = plain_head
+        self.forwards = forwards
         self.loss_is_scaled_for_ga = True  # divided by the step's weight already
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -170,6 +180,11 @@ class TreeTrainer(Trainer):
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         weight = torch.stack([sample["weights"].sum() for sample in batch_samples]).sum().to(device)
         return self.accelerator.gather(weight).sum() if self.args.world_size > 1 else weight
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        with lean_layers(self.forwards):
+            loss: Tensor = super().training_step(*args, **kwargs)
+        return loss
 
     def compute_loss(
         self,
@@ -255,6 +270,7 @@ def train(
     trainer = TreeTrainer(
         dev_metric=dev_metric,
         plain_head=head_is_plain(model),
+        forwards=[] if config.compile else lean_forwards(model),
         model=model,
         args=arguments,
         train_dataset=data,
@@ -266,7 +282,7 @@ def train(
         for callback in [held for held in trainer.callback_handler.callbacks if type(held).__name__ == unwanted]:
             trainer.remove_callback(type(callback))
     model.config.use_cache = False
-    with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else lean_layers(model):
+    with attention_of(model, ATTENTION), compiled_layers(model) if config.compile else nullcontext():
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder, clean=arguments.process_index == 0))
     model.config.use_cache = True
     if world > 1:
