@@ -453,6 +453,8 @@ def test_a_corpus_of_imported_chains_that_is_not_there_is_said_so_and_not_made(f
     assert not list(bench.folder.glob("*.sqlite*"))
     bench.set(lambda settings: settings.update(students=last("labels")))
     bench.run("teacher.kind=imported", until="select")  # gold labels need no chain
+    with pytest.raises(DataError, match="--fresh: an imported teacher cannot be asked"):
+        bench.run("teacher.kind=imported", until="select", fresh=True)
 
 
 def test_sampling_at_temperature_0_reads_imported_greedy_chains(fresh: Callable[..., Bench]) -> None:

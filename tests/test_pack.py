@@ -12,6 +12,7 @@ from test_report_arms import GIVEN, TWO, given_run, outcome
 from scotd.cli import cli
 from scotd.errors import RunError
 from scotd.report import write_report
+from scotd.report.collect import collect
 from scotd.report.pack import pack
 from scotd.report.pair import compared
 
@@ -22,7 +23,8 @@ def run(tmp_path: Path) -> Path:
 
 
 def pack_into(out: Path, *runs: Path, texts: bool = False) -> Path:
-    assert pack(runs, out, texts=texts) == []
+    notes = pack(runs, out, texts=texts)
+    assert all("are in no corpus that is there" in note for note in notes), notes
     return out
 
 
@@ -46,13 +48,19 @@ def test_it_holds_answers_and_no_texts_or_places(run: Path, tmp_path: Path) -> N
     path = run / "experiment.json"
     settings = json.loads(path.read_text())
     settings["student"] = str(tmp_path / "machine" / "my-student")
+    settings.setdefault("prompt", {})["exemplars"] = str(tmp_path / "machine" / "shown.yaml")
+    settings["scales"] = {"here": {"questions.path": str(tmp_path / "machine" / "data")}}
+    settings.setdefault("sampling", {})["stop"] = ["/", "\n\nQ:"]
     path.write_text(json.dumps(settings))
     packed = pack_into(tmp_path / "mine.zip", run)
     with zipfile.ZipFile(packed) as files:
         held = {name: files.read(name).decode() for name in files.namelist()}
     assert "predictions/scotd.test.vote.jsonl" in held and "experiment.json" in held
     assert not any("machine/" in text or str(tmp_path) in text for text in held.values())
-    assert json.loads(held["experiment.json"])["student"] == "my-student"
+    kept = json.loads(held["experiment.json"])
+    assert kept["student"] == "my-student" and kept["prompt"]["exemplars"] == "shown.yaml"
+    assert kept["sampling"]["stop"] == ["/", "\n\nQ:"]
+    assert collect(run, packed).differing == ()
     rows = [json.loads(line) for line in held["predictions/scotd.test.vote.jsonl"].splitlines()]
     assert all(chain.keys() == {"answer", "n_tokens"} for row in rows for chain in row["chains"])
     with zipfile.ZipFile(pack_into(tmp_path / "texts.zip", run, texts=True)) as files:
@@ -98,7 +106,7 @@ def test_what_is_not_one_experiment_is_not_put_together(tmp_path: Path) -> None:
             pack([run, other], tmp_path / "out.zip")
     better = given_run(tmp_path / "better", {**GIVEN, "base": outcome("1111111111")}, students=TWO, seeds=[0, 1])
     notes = pack([run, better], tmp_path / "out.zip")
-    assert len(notes) == 1 and "better: predictions/base.test.greedy.jsonl differs" in notes[0]
+    assert "better: predictions/base.test.greedy.jsonl: answers otherwise" in notes[0]
     assert compared(f"{tmp_path / 'out.zip'}:base", f"{run}:base").pairs[0].seeds[0].right == (2, 2)
 
 
@@ -135,6 +143,74 @@ def test_what_cannot_be_packed_or_read_is_said(run: Path, tmp_path: Path) -> Non
     with pytest.raises(RunError, match="nobody has answered yet"):
         pack([run], tmp_path / "out.zip")
     assert not (tmp_path / "out.zip").exists()
+
+
+def test_what_a_student_wrote_is_left_out_of_rows_that_are_odd_too(run: Path, tmp_path: Path) -> None:
+    path = run / "predictions" / "scotd.test.greedy.jsonl"
+    first, second, *rest = path.read_text().splitlines()
+    odd = json.loads(first)
+    odd["chains"] = [{"text": "SECRET"}]
+    path.write_text("\n".join([json.dumps(odd), second.replace('"text": "', '"text": "SECRET')[:-9], *rest]))
+    notes = pack([run], tmp_path / "mine.zip")
+    assert any("1 rows cannot be read, the first is row 2" in note for note in notes)
+    with zipfile.ZipFile(tmp_path / "mine.zip") as files:
+        assert not any("SECRET" in files.read(name).decode() for name in files.namelist())
+    assert "1 rows cannot be read, the first is row 2" in write_report(tmp_path / "mine.zip").read_text()
+
+
+def test_of_answers_in_several_runs_the_most_stay(run: Path, tmp_path: Path) -> None:
+    whole = pack_into(tmp_path / "whole.zip", run)
+    path = run / "predictions" / "scotd.test.greedy.jsonl"
+    path.write_text("\n".join(path.read_text().splitlines()[:5]))
+    (run / "predictions" / "scotd.test.vote.jsonl").write_bytes(b"\xff")
+    notes = pack([run, whole], tmp_path / "both.zip")
+    assert len(notes) == 1 and "scotd.test.vote.jsonl: cannot be read as UTF-8 text" in notes[0]
+    assert (tmp_path / "both.zip").read_bytes() == whole.read_bytes()
+
+
+def test_counts_and_lineages_of_all_sittings_are_kept(tmp_path: Path) -> None:
+    runs = []
+    for seed in (0, 1):
+        folder = given_run(tmp_path / f"sitting{seed}", GIVEN, students=TWO, seeds=[seed])
+        (folder / "run.json").write_text(json.dumps({"started": f"day {seed}"}))
+        counts = {"rows": [{"asked": 5 + seed}], "trained": {f"scotd-seed{seed}": 7 + seed}}
+        (folder / "funnel.json").write_text(json.dumps(counts))
+        runs.append(folder)
+    notes = pack(runs, tmp_path / "both.zip")
+    assert any("count different chains of the teacher" in note for note in notes)
+    pack([tmp_path / "both.zip", runs[1]], tmp_path / "again.zip")
+    for name in ("both", "again"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip") as files:
+            assert json.loads(files.read("run.json")) == {"started": "day 0", "sittings": [{"started": "day 1"}]}
+            assert json.loads(files.read("funnel.json"))["trained"] == {"scotd-seed0": 7, "scotd-seed1": 8}
+
+
+def test_a_run_without_its_corpus_says_what_is_lost(run: Path, tmp_path: Path) -> None:
+    for file in run.glob("*.sqlite*"):
+        file.unlink()
+    notes = pack([run], tmp_path / "mine.zip")
+    assert any("answered questions are in no corpus that is there" in note for note in notes)
+
+
+def test_files_of_others_that_cannot_be_read_are_said(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = pack_into(tmp_path / "mine.zip", run)
+    content = packed.read_bytes()
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(content.replace(b"PK\x01\x02", b"PK\x09\x02"))
+    with pytest.raises(RunError, match=r"broken\.zip: cannot be read as a packed run"):
+        compared(f"{broken}:scotd", f"{run}:scotd")
+    unknown = bytearray(content)  # the method of compression of the first file, in both of its headers
+    unknown[8:10] = b"\x63\x00"
+    at = content.index(b"PK\x01\x02")
+    unknown[at + 10 : at + 12] = b"\x63\x00"
+    broken.write_bytes(unknown)
+    with pytest.raises(RunError, match=r"experiment\.json: cannot be read as JSON"):
+        compared(f"{broken}:scotd", f"{run}:scotd")
+    monkeypatch.setattr("scotd.report.read._MOST_BYTES", 500)
+    with pytest.raises(RunError, match=r"cannot be read as JSON \(it is [\d,]+ bytes\)"):
+        compared(f"{packed}:scotd", f"{run}:scotd")
 
 
 def test_the_command_names_the_file(run: Path) -> None:

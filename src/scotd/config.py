@@ -7,7 +7,7 @@ applied before validation, so that it obeys the same rules.
 import re
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -19,7 +19,6 @@ from scotd.errors import ConfigError, did_you_mean
 from scotd.sweep import expand, put
 from scotd.types import Target
 
-_MODELS = ("student", "model", "hub")  # keys of the file that hold a name or a path of a model or dataset
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 S = TypeVar("S", bound=BaseModel)
@@ -451,16 +450,16 @@ class Experiment(Section):
 
 
 def portable(value: Any) -> Any:
-    """A configuration, as `model_dump` gives it, for what may be passed on: of every path only the last part."""
+    """A configuration, as `model_dump` gives it, for what may be passed on: of every path only the last part, also of
+    absolute ones that stand as text (a folder of a model, an exemplar file, a value of `scales`)."""
     if isinstance(value, Path):
         return value.name
     if isinstance(value, dict):
-        return {
-            key: Path(held).name
-            if key in _MODELS and isinstance(held, str) and Path(held).is_absolute()
-            else portable(held)
-            for key, held in value.items()
-        }
+        return {key: portable(held) for key, held in value.items()}
+    if isinstance(value, str) and "\n" not in value:
+        for path in (PurePosixPath(value), PureWindowsPath(value)):
+            if path.is_absolute() and len(path.parts) > 2:  # not a stop sequence that begins with a slash
+                return path.name
     return [portable(held) for held in value] if isinstance(value, (list, tuple)) else value
 
 

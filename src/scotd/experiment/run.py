@@ -73,6 +73,8 @@ def run(
     user can mend; Ctrl-C leaves everything that was computed where the next run finds it.
     """
     if fresh:
+        if experiment.teacher.kind == "imported":
+            raise DataError("--fresh: an imported teacher cannot be asked for its chains anew: leave it out.")
         assert experiment.run_folder is not None  # config.load fills it in
         alone = {"corpus": experiment.run_folder / "fresh.sqlite", "import_chains": None}
         experiment = experiment.model_copy(update=alone)

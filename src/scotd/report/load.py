@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from scotd.config import DecodingConfig, Experiment
+from scotd.config import DecodingConfig, Experiment, portable
 from scotd.corpus import Corpus
 from scotd.errors import CorpusError, RunError, did_you_mean
 from scotd.report import examples
@@ -30,7 +30,8 @@ FORMS = "questions.json"  # in a packed run: by question key what `Form` holds
 
 @dataclass(frozen=True, kw_only=True)
 class RunPart:
-    """What the page says of one run alone. `settings` is the whole configuration, defaults too, flat: "a.b" -> text."""
+    """What the page says of one run alone. `settings` is the whole configuration, defaults too, flat: "a.b" -> text, of
+    paths the last part."""
 
     name: str
     subtitle: tuple[tuple[str, str], ...]
@@ -68,6 +69,7 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
     with _corpus(folder, experiment) as corpus:
         questions = _questions(folder, corpus, predictions)
         shown = examples.choose(experiment, predictions, questions, corpus)
+    forms = _packed_forms(folder) if folder.packed else {key: form_of(question) for key, question in questions.items()}
     stages = _stages(folder)
     facts = folder.mapping("run.json")
     if facts is None:
@@ -79,11 +81,10 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
         stages=stages,
         examples=shown,
         configuration=_yaml(raw),
-        settings=dict(_flat(configured.model_dump(mode="json"))),
+        settings=dict(_flat(portable(configured.model_dump()))),
         facts=tuple(_flat(facts or {})),
         notes=tuple(folder.notes),
     )
-    forms = _packed_forms(folder) if folder.packed else {key: form_of(question) for key, question in questions.items()}
     return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, forms=forms, part=part)
 
 

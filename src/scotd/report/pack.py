@@ -11,95 +11,152 @@ Several runs of one experiment become one, so that its seeds may be trained on s
 
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scotd.config import portable
 from scotd.errors import RunError
+from scotd.report.between import OWN
 from scotd.report.load import FORMS, Run, load
 from scotd.report.read import RunFolder
 
-_OWN = ("name", "note", "run_folder", "corpus", "import_chains", "seeds", "students")  # what such runs may differ in
+_OWN = OWN | {"note", "seeds", "students"}  # what runs of one experiment may differ in
+_UNREADABLE = "not a row"  # in the place of one, so that a reader counts it
 _SOME_DAY = (1980, 1, 1, 0, 0, 0)  # of every file in it, so that packing again changes nothing
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    run: Run
+    folder: RunFolder
+
+    @classmethod
+    def of(cls, path: Path) -> "_Source":
+        return cls(run=load(path), folder=RunFolder(path))
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+
+@dataclass
+class _Packing:
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
 def pack(folders: Sequence[Path], out: Path, *, texts: bool = False) -> list[str]:
-    """Write run folders, packed ones too, to one file. Returns a sentence for each student whose answers differ between
-    them: the first ones stay.
+    """Write run folders, packed ones too, to one file. Returns in sentences what was left out and why.
 
-    Raises RunError where one is none, where they are of different experiments, where nothing is answered, and where the
-    file cannot be written.
+    Of a student's answers that several runs have, the most stay. Raises RunError where one is no run, where they are of
+    different experiments, where nothing is answered, and where the file cannot be written.
     """
-    runs = [(load(path), RunFolder(path)) for path in folders]
-    files: dict[str, str] = {"experiment.json": json.dumps(_together(runs))}
-    notes = []
-    for run, folder in runs:
-        for name, text in _files(run, folder, texts=texts):
-            if name in files and name.startswith("predictions/") and files[name] != text:
-                notes.append(f"{folder.path}: {name} differs from an earlier run's, which stays.")
-            files.setdefault(name, text)
-    files[FORMS] = json.dumps({key: asdict(form) for key, form in sorted(_forms(runs).items())})
-    stages = [row for _, folder in runs for row in folder.mappings("stages.json") or []]
-    files["stages.json"] = json.dumps([row for number, row in enumerate(stages) if row not in stages[:number]])
-    if not any(name.startswith("predictions/") for name in files):
+    sources = [_Source.of(path) for path in folders]
+    made = _Packing()
+    made.files["experiment.json"] = json.dumps(_configuration(sources))
+    for name in dict.fromkeys(name for one in sources for name in one.folder.names("predictions", ".jsonl")):
+        _take_answers(made, name, sources, texts=texts)
+    if len(made.files) == 1:
         raise RunError(f"{folders[0]}: nobody has answered yet, so there is nothing to pack.")
-    _write(files, out)
-    return notes
+    for name in dict.fromkeys(name for one in sources for name in one.folder.names("selections", ".json")):
+        _take_first(made, f"selections/{name}", sources)
+    _take_forms(made, sources)
+    _take_records(made, sources)
+    made.notes += [f"{one.path}: {note}" for one in sources for note in one.folder.notes]
+    _write(made.files, out)
+    return made.notes
 
 
-def _together(runs: Sequence[tuple[Run, RunFolder]]) -> dict[str, Any]:
+def _configuration(sources: Sequence[_Source]) -> dict[str, Any]:
     """The configuration of all runs: the first one's, with the students of all. Raises RunError where they differ in
     more."""
-    settings: list[dict[str, Any]] = [portable(run.experiment.model_dump()) for run, _ in runs]
-    first, others = settings[0], settings[1:]
-    for other, (_, folder) in zip(others, runs[1:], strict=True):
+    settings: list[dict[str, Any]] = [portable(one.run.experiment.model_dump()) for one in sources]
+    first = settings[0]
+    for other, source in zip(settings[1:], sources[1:], strict=True):
+        mine, its = first["students"], other["students"]
         differing = [key for key in first if key not in _OWN and first[key] != other[key]]
-        students = first["students"].keys() & other["students"].keys()
-        differing += [f"students.{name}" for name in sorted(students) if _differ(first, other, name)]
+        differing += [f"students.{name}" for name in mine if name in its and mine[name] != its[name]]
         if differing:
             raise RunError(
-                f"{folder.path}: differs from {runs[0][1].path} in {differing[0]}: only runs of one experiment are put "
+                f"{source.path}: differs from {sources[0].path} in {differing[0]}: only runs of one experiment are put "
                 "together. Pack them one by one; `scotd report` sets several side by side."
             )
-        first["students"] |= other["students"]
+        first["students"] = {**mine, **its}
         first["seeds"] = [*dict.fromkeys([*first["seeds"], *other["seeds"]])]
     return first
 
 
-def _differ(first: dict[str, Any], other: dict[str, Any], student: str) -> bool:
-    return bool(first["students"][student] != other["students"][student])
-
-
-def _forms(runs: Sequence[tuple[Run, RunFolder]]) -> dict[str, Any]:
-    """The form of every question that somebody answered, by its key."""
-    return {
-        key: run.forms[key]
-        for run, _ in reversed(runs)
-        for answers in run.predictions.values()
-        for key in answers.keys() & run.forms.keys()
-    }
-
-
-def _files(run: Run, folder: RunFolder, *, texts: bool) -> Iterator[tuple[str, str]]:
-    """Name and text of every file of a run that stays as it is, and of its answers."""
-    for name in ("run.json", "funnel.json", *(f"selections/{name}" for name in folder.names("selections", ".json"))):
-        if (held := folder.mapping(name)) is not None:
-            yield name, json.dumps(held)
-    for name in folder.names("predictions", ".jsonl"):
-        lines = folder.lines(name) or []
-        yield f"predictions/{name}", "\n".join(line if texts else _without_texts(line) for line in lines)
+def _take_answers(made: _Packing, name: str, sources: Sequence[_Source], *, texts: bool) -> None:
+    """The answers of one student, from the run that has the most of them."""
+    best: dict[str, str | None] = {}
+    for source in sources:
+        answers = source.folder.answers(name)
+        if not answers:
+            continue
+        said = {key: answer.answer for key, answer in answers.items()}
+        if any(said[key] != best[key] for key in said.keys() & best.keys()):
+            made.notes.append(f"{source.path}: predictions/{name}: answers otherwise than an earlier run's.")
+        if len(said) > len(best):
+            best = said
+            lines = source.folder.lines(name) or []
+            made.files[f"predictions/{name}"] = "\n".join(lines if texts else map(_without_texts, lines))
 
 
 def _without_texts(line: str) -> str:
-    """A row of predictions without what was written; what cannot be read stays as it is, for the reader to count."""
+    """A row of predictions without what was written."""
+    if not line.strip():
+        return line
     try:
         row = json.loads(line)
-        chains = [{"answer": chain["answer"], "n_tokens": chain["n_tokens"]} for chain in row["chains"]]
-    except (ValueError, KeyError, TypeError):
-        return line
+        chains = [{"answer": chain.get("answer"), "n_tokens": chain.get("n_tokens")} for chain in row["chains"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _UNREADABLE
     return json.dumps({**row, "chains": chains}, separators=(",", ":"))
+
+
+def _take_first(made: _Packing, name: str, sources: Iterable[_Source]) -> None:
+    held = next((held for one in sources if (held := one.folder.mapping(name)) is not None), None)
+    if held is not None:
+        made.files[name] = json.dumps(held)
+
+
+def _take_forms(made: _Packing, sources: Sequence[_Source]) -> None:
+    """The form of every question that somebody answered."""
+    forms = {key: form for one in reversed(sources) for key, form in one.run.forms.items()}
+    answered = {key for one in sources for answers in one.run.predictions.values() for key in answers}
+    unknown = len(answered - forms.keys())
+    if unknown:
+        made.notes.append(
+            f"{unknown:,} of {len(answered):,} answered questions are in no corpus that is there: their chance level "
+            "and pairs of contrast sets are not known."
+        )
+    made.files[FORMS] = json.dumps({key: asdict(forms[key]) for key in sorted(answered & forms.keys())})
+
+
+def _take_records(made: _Packing, sources: Sequence[_Source]) -> None:
+    """Counts and lineage. The lineages of later runs stand in the first one's, under `sittings`."""
+    runs = [facts for one in sources if (facts := one.folder.mapping("run.json")) is not None]
+    funnels = [counts for one in sources if (counts := one.folder.mapping("funnel.json")) is not None]
+    stages = [row for one in sources for row in one.folder.mappings("stages.json") or []]
+    if runs:
+        first, *_ = sittings = [alone for facts in runs for alone in _sittings(facts)]
+        others = [one for number, one in enumerate(sittings) if one not in sittings[:number]][1:]
+        made.files["run.json"] = json.dumps({**first, **({"sittings": others} if others else {})})
+    if funnels:
+        trained = {name: count for one in reversed(funnels) for name, count in (one.get("trained") or {}).items()}
+        made.files["funnel.json"] = json.dumps({**funnels[0], **({"trained": trained} if trained else {})})
+        if any(one.get("rows") != funnels[0].get("rows") for one in funnels):
+            made.notes.append("The runs count different chains of the teacher: the first one's counts stay.")
+    made.files["stages.json"] = json.dumps([row for number, row in enumerate(stages) if row not in stages[:number]])
+
+
+def _sittings(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run's lineage taken apart into those of its sittings."""
+    later = facts.get("sittings")
+    alone = {key: value for key, value in facts.items() if key != "sittings"}
+    return [alone, *(later if isinstance(later, list) else [])]
 
 
 def _write(files: dict[str, str], out: Path) -> None:

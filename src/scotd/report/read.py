@@ -5,6 +5,7 @@ A packed run (`pack.py`) is read as the folder that it was. Only what has no usa
 """
 
 import json
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,6 +18,8 @@ from scotd.config import Experiment
 from scotd.errors import RunError
 from scotd.report.data import Answer, AnswerChain
 
+_MOST_BYTES = 1 << 28  # of one file in a packed run: a thousand times what there ever was
+
 
 class RunFolder:
     """A run folder, or a packed one, under reading. `notes` gathers in plain sentences what was of no use and why."""
@@ -25,7 +28,10 @@ class RunFolder:
         self.path = path
         self.packed = path.is_file() and zipfile.is_zipfile(path)
         self.notes: list[str] = []
-        self._files = zipfile.Path(path) if self.packed else path
+        try:
+            self._files = zipfile.Path(path) if self.packed else path
+        except (OSError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path}: cannot be read as a packed run ({error}): have it sent again.") from None
 
     def experiment(self) -> tuple[Experiment, dict[str, Any]]:
         """Return the resolved configuration, typed and as it stands in the file. Raises RunError."""
@@ -38,7 +44,7 @@ class RunFolder:
             raise RunError(f"{self.path} is no run folder: it holds no experiment.json. {remedy}")
         try:
             raw = json.loads(_text(path))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: cannot be read as JSON ({error}). {remedy}") from None
         if not isinstance(raw, dict):
             raise RunError(f"{path}: expected a mapping of settings, found {type(raw).__name__}. {remedy}")
@@ -95,7 +101,7 @@ class RunFolder:
             return None
         try:
             return json.loads(_text(path))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self.notes.append(f"{name}: cannot be read as JSON ({error}); left out.")
             return None
 
@@ -127,10 +133,13 @@ class RunFolder:
 
 
 def _text(path: Path | zipfile.Path) -> str:
-    """A file as text. Raises OSError too where a packed one is damaged, UnicodeDecodeError where it is no UTF-8."""
+    """A file as text. Raises OSError too where a packed one is damaged, encrypted or beyond all measure,
+    UnicodeDecodeError where it is no UTF-8."""
+    if isinstance(path, zipfile.Path) and (size := path.root.getinfo(path.at).file_size) > _MOST_BYTES:
+        raise OSError(f"it is {size:,} bytes")
     try:
         return path.read_text(encoding="utf-8")
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         raise OSError(str(error)) from error
 
 
@@ -138,7 +147,7 @@ def _answer(source: str) -> Answer | None:
     """Read one row of a predictions file; None where it is not one."""
     try:
         row = json.loads(source)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or not isinstance(row.get("question_key"), str):
         return None
