@@ -104,6 +104,8 @@ def test_what_is_not_one_experiment_is_not_put_together(tmp_path: Path) -> None:
         other = given_run(tmp_path / name, GIVEN, **settings)  # type: ignore[arg-type]
         with pytest.raises(RunError, match=rf"{name}: differs from .*run in {key}: only runs of one experiment"):
             pack([run, other], tmp_path / "out.zip")
+    alike = given_run(tmp_path / "alike", GIVEN, students=TWO, seeds=[0, 1], training={"checkpoints": 1})
+    pack_into(tmp_path / "out.zip", run, alike)  # checkpoints decide nothing
     better = given_run(tmp_path / "better", {**GIVEN, "base": outcome("1111111111")}, students=TWO, seeds=[0, 1])
     notes = pack([run, better], tmp_path / "out.zip")
     assert "better: predictions/base.test.greedy.jsonl: answers otherwise" in notes[0]

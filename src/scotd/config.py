@@ -226,6 +226,10 @@ class LoraConfig(Section):
     layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
+# Settings of `training` that decide nothing about the weights.
+INDIFFERENT = frozenset({"checkpoints", "report_to", "activation_checkpointing", "keep_weights"})
+
+
 class TrainingConfig(Section):
     """Training (paper 2: batch 32, learning rate 2e-5). The batch counts chains. Dropout is 0, a stated deviation."""
 

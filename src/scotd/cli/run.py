@@ -152,8 +152,9 @@ def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) ->
 def compare(first: str, second: str, split: str | None) -> None:
     """Set two students against each other, question by question, whatever runs they are of.
 
-    A student is named by its run folder and its row, over all seeds, or its own name; its greedy answers are
-    taken unless a decoding is named behind it. Intervals have the confidence of the first run:
+    A student is named by its run folder, or what `scotd pack` made of it, and its row, over all seeds, or its own
+    name; its greedy answers are taken unless a decoding is named behind it. Intervals have the confidence of the
+    first run:
 
     \b
     scotd compare runs/quarel_chains:five runs/quarel_words:words

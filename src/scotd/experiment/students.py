@@ -12,7 +12,7 @@ import torch
 
 from scotd import __version__
 from scotd.asking import Asking
-from scotd.config import TrainingConfig
+from scotd.config import INDIFFERENT, TrainingConfig
 from scotd.decode import Decoder
 from scotd.device import compute_dtype, pick_device
 from scotd.errors import DataError
@@ -277,10 +277,8 @@ def _fingerprint(plan: Plan, name: str, *, base: ModelFiles, made: Examples, set
     for example in made.stream():
         told = [example.question_key, example.prompt.to_json(), example.targets, example.finished, example.weights]
         targets.update(digest(told).encode())
-    indifferent = {"checkpoints", "report_to", "activation_checkpointing", "keep_weights"}
-    if not settings.compile:
-        indifferent.add("compile")  # younger than students that were trained without it
-    counted = settings.model_dump(mode="json", exclude=indifferent)
+    younger = set() if settings.compile else {"compile"}  # than students that were trained without it
+    counted = settings.model_dump(mode="json", exclude={*INDIFFERENT, *younger})
     dtype = str(compute_dtype(settings.precision, pick_device()))
     dev = [[plan.prompt_for(name, question).id, question.gold] for question in _picks_on_dev(plan, settings)]
     picking = [dev, _dev_decoding(plan, name).sampling.to_json(), plan.experiment.evaluation.batch_chains]

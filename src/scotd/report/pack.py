@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scotd.config import portable
+from scotd.config import INDIFFERENT, portable
 from scotd.errors import RunError
 from scotd.report.between import OWN
 from scotd.report.load import FORMS, Run, load
 from scotd.report.read import RunFolder
 
-_OWN = OWN | {"note", "seeds", "students"}  # what runs of one experiment may differ in
+_OWN = OWN | {"note", "seeds", "students", "engine", "ray"}  # what runs of one experiment may differ in
 _UNREADABLE = "not a row"  # in the place of one, so that a reader counts it
 _SOME_DAY = (1980, 1, 1, 0, 0, 0)  # of every file in it, so that packing again changes nothing
 
@@ -76,8 +76,10 @@ def _configuration(sources: Sequence[_Source]) -> dict[str, Any]:
     first = settings[0]
     for other, source in zip(settings[1:], sources[1:], strict=True):
         mine, its = first["students"], other["students"]
-        differing = [key for key in first if key not in _OWN and first[key] != other[key]]
-        differing += [f"students.{name}" for name in mine if name in its and mine[name] != its[name]]
+        differing = [key for key in first if key not in _OWN and _deciding(first[key]) != _deciding(other[key])]
+        differing += [
+            f"students.{name}" for name in mine if name in its and _deciding(mine[name]) != _deciding(its[name])
+        ]
         if differing:
             raise RunError(
                 f"{source.path}: differs from {sources[0].path} in {differing[0]}: only runs of one experiment are put "
@@ -86,6 +88,13 @@ def _configuration(sources: Sequence[_Source]) -> dict[str, Any]:
         first["students"] = {**mine, **its}
         first["seeds"] = [*dict.fromkeys([*first["seeds"], *other["seeds"]])]
     return first
+
+
+def _deciding(value: Any) -> Any:
+    """A part of a configuration without the settings of training that decide nothing about the weights."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _deciding(held) for key, held in value.items() if key not in INDIFFERENT}
 
 
 def _take_answers(made: _Packing, name: str, sources: Sequence[_Source], *, texts: bool) -> None:
