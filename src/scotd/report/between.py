@@ -13,7 +13,7 @@ from scotd.report.tables import compare
 from scotd.report.words import arm_name
 from scotd.stats import Bootstrap
 
-OWN = {"name", "run_folder", "corpus", "import_chains"}  # settings that every run has for itself
+OWN = {"name", "run_folder", "corpus"}  # settings that every run has for itself
 
 
 @dataclass(frozen=True, kw_only=True)
