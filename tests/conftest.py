@@ -1,4 +1,4 @@
-"""Tiny random models of four families and a byte tokenizer: every test of training and decoding runs in seconds."""
+"""Tiny random models of some families and a byte tokenizer: every test of training and decoding runs in seconds."""
 
 import json
 import os
@@ -24,7 +24,7 @@ KINDS = ("llama", "opt", "gpt2", "qwen2")
 def make_model() -> MakeModel:
     """A model of a kind with random weights, float32, the same on every call."""
     import torch
-    from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
+    from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
 
     sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -39,6 +39,9 @@ def make_model() -> MakeModel:
         ),
         "qwen2": lambda: Qwen2Config(
             **sizes, intermediate_size=64, num_key_value_heads=2, max_position_embeddings=512, **ends
+        ),
+        "gemma": lambda: GemmaConfig(
+            **sizes, intermediate_size=64, num_key_value_heads=2, head_dim=8, max_position_embeddings=512, **ends
         ),
         "opt": lambda: OPTConfig(**sizes, ffn_dim=64, word_embed_proj_dim=32, max_position_embeddings=512, **ends),
         "gpt2": lambda: GPT2Config(

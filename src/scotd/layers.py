@@ -21,20 +21,24 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from scotd.errors import ModelError
 
 Forward = Callable[[Tensor], Tensor]
+Forwards = list[tuple[Module, Forward]]
 
 _PROBES = (1e-4, 1.0, 1e3)  # sizes of numbers: what is added to a small one or cut off a large one shows
 
 
-def lean_forwards(model: Any) -> list[tuple[Module, Forward]]:
+def _layers(model: Any) -> list[Module]:
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def lean_forwards(model: Any) -> Forwards:
     """The modules of a model's layers that can keep less for the backward pass where that is cheap, each with a forward
     that does: norms keep their input and not what they make of it on the way, gated MLPs both products and not what is
     made of them.
 
     Only what is known by its parts, and found on a probe to compute what is expected, is among them.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     found = []
-    for module in (inner for layer in layers for inner in layer.modules()):
+    for module in (inner for layer in _layers(model) for inner in layer.modules()):
         forward = _lean_norm(module) or _lean_gate(module)
         if forward is not None:
             found.append((module, forward))
@@ -42,7 +46,7 @@ def lean_forwards(model: Any) -> list[tuple[Module, Forward]]:
 
 
 @contextmanager
-def lean_layers(forwards: list[tuple[Module, Forward]]) -> Iterator[None]:
+def lean_layers(forwards: Forwards) -> Iterator[None]:
     """Let modules compute by other forwards. For a step of training alone, its backward pass included: a copy of the
     model that is made meanwhile would compute with the original's weights."""
     with ExitStack() as stack:
@@ -181,7 +185,7 @@ class Gated(torch.autograd.Function):
 @contextmanager
 def compiled_layers(model: Any) -> Iterator[None]:
     """Let torch.compile take each layer of a model, for lengths of any kind. Raises ModelError where it cannot."""
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = _layers(model)
     for layer in layers:
         layer.compile(dynamic=True)
     try:

@@ -27,7 +27,7 @@ from scotd.config import TrainingConfig
 from scotd.device import release_memory
 from scotd.errors import DataError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, tree_loss
-from scotd.layers import Forward, compiled_layers, lean_forwards, lean_layers
+from scotd.layers import Forwards, compiled_layers, lean_forwards, lean_layers
 from scotd.sharded import whole
 from scotd.student import Loaded
 from scotd.token_store import TokenExample
@@ -163,7 +163,7 @@ class TreeTrainer(Trainer):
         *,
         dev_metric: DevMetric | None,
         plain_head: bool,
-        forwards: list[tuple[torch.nn.Module, Forward]],
+        forwards: Forwards,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -12,11 +12,11 @@ from typing import Any
 from markupsafe import Markup
 
 from scotd.clean import cleaned, line
-from scotd.errors import RunError
 from scotd.judge.results import Group, Results
 from scotd.judge.study import Settings
 from scotd.report.svg import INK, MUTED, RULE, WIDE, Plot, new_figure, plot, short, style
 from scotd.report.words import bounds, p_value, percent
+from scotd.report.written import write_text
 from scotd.stats import Interval
 from scotd.web.pages import Pages, style_sheet
 
@@ -27,15 +27,7 @@ def write(results: Results, folder: Path) -> Path:
     """Write both files into a folder; return the page's path."""
     page = folder / "results.html"
     for path, text in ((folder / "results.json", as_json(results)), (page, html(results))):
-        part = path.with_name(f"{path.name}.part")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8", newline="\n")
-            part.replace(path)
-        except OSError as error:
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror}). Free space or mend its permissions."
-            ) from None
+        write_text(path, text)
     return page
 
 

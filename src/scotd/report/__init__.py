@@ -18,6 +18,7 @@ svg.py        inline SVG; plots.py accuracy, curves.py lines, bars.py counts
 render.py     Report -> HTML; everything escaped
 markdown.py   Report -> Markdown
 summary.py    Report -> JSON
+written.py    files that a reader finds whole
 data.py       the values that pass between them; words.py how they are spelt
 """
 
@@ -44,6 +45,7 @@ def write_report(*folders: Path, out: Path | None = None, baseline: str | None =
     from scotd.report.markdown import markdown
     from scotd.report.render import answers_html, html
     from scotd.report.summary import summary
+    from scotd.report.written import write_text
 
     if out is None:
         out = _place(folders, baseline)
@@ -53,13 +55,13 @@ def write_report(*folders: Path, out: Path | None = None, baseline: str | None =
     pages = set()
     for answers in (page for run in report.sources for page in answer_pages(run)):
         pages.add(out / answers.file)
-        _write(out / answers.file, answers_html(answers))
+        write_text(out / answers.file, answers_html(answers))
     for stale in {*(out / FOLDER).glob("*.html")} - pages:
         stale.unlink()
     page = out / "report.html"
-    _write(out / "results.md", markdown(report))
-    _write(out / "summary.json", summary(report))
-    _write(page, html(report))
+    write_text(out / "results.md", markdown(report))
+    write_text(out / "summary.json", summary(report))
+    write_text(page, html(report))
     return page
 
 
@@ -69,14 +71,3 @@ def _place(folders: tuple[Path, ...], baseline: str | None) -> Path:
         first = folders[0]
         return (first.with_name(f"{first.stem}-report") if first.is_file() else first).joinpath(*against)
     return folders[0].resolve().parent / "-".join(["report", *against])
-
-
-def _write(path: Path, text: str) -> None:
-    """Written beside and moved, so that a reader never opens half a page."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error.strerror}). Free space or mend its permissions.") from None

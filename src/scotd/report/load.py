@@ -69,7 +69,7 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
     with _corpus(folder, experiment) as corpus:
         questions = _questions(folder, corpus, predictions)
         shown = examples.choose(experiment, predictions, questions, corpus)
-    forms = _packed_forms(folder) if folder.packed else {key: form_of(question) for key, question in questions.items()}
+    forms = _forms(folder, questions)
     stages = _stages(folder)
     facts = folder.mapping("run.json")
     if facts is None:
@@ -201,13 +201,23 @@ def _questions(folder: RunFolder, corpus: Corpus | None, predictions: Prediction
     return questions
 
 
-def form_of(question: Question) -> Form:
-    original = None if question.pair is None else f"{question.task}/{question.pair}"
-    return Form(choices=len(question.choices), original=original)
+def known_forms(path: Path) -> dict[str, Form]:
+    """The forms of the questions in a run's corpus, or in a packed run itself. Raises RunError as `load` does."""
+    folder = RunFolder(path)
+    with _corpus(folder, folder.experiment()[0]) as corpus:
+        return _forms(folder, _questions(folder, corpus, {}))
 
 
-def _packed_forms(folder: RunFolder) -> dict[str, Form]:
-    """The forms that a packed run holds, by question key; entries that are none are left out."""
+def _forms(folder: RunFolder, questions: Mapping[str, Question]) -> dict[str, Form]:
+    """Forms by question key; entries of a packed run that are none are left out."""
+    if not folder.packed:
+        return {
+            key: Form(
+                choices=len(question.choices),
+                original=None if question.pair is None else f"{question.task}/{question.pair}",
+            )
+            for key, question in questions.items()
+        }
     return {
         key: Form(choices=choices, original=text(row.get("original")))
         for key, row in (folder.mapping(FORMS) or {}).items()

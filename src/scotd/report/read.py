@@ -8,6 +8,7 @@ import json
 import lzma
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,10 @@ class RunFolder:
     def answers(self, name: str) -> dict[str, Answer] | None:
         """Return the rows of a predictions file by question; None where it is absent. Bad rows become a note."""
         lines = self.lines(name)
-        if lines is None:
-            return None
+        return None if lines is None else self.parsed(name, lines)
+
+    def parsed(self, name: str, lines: Sequence[str]) -> dict[str, Answer]:
+        """The same of lines that were read before."""
         found: dict[str, Answer] = {}
         bad: list[int] = []
         repeated = 0
