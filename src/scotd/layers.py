@@ -4,7 +4,7 @@
     with lean_layers(forwards):         # less is kept for the backward pass, at no cost of time
     with compiled_layers(model):        # torch.compile, which does that and more by itself
 
-E hidden size, F size between an MLP's products.
+E hidden size, F size between an MLP's products, I and O a product's sizes.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,13 +33,14 @@ def _layers(model: Any) -> list[Module]:
 def lean_forwards(model: Any) -> Forwards:
     """The modules of a model's layers that can keep less for the backward pass where that is cheap, each with a forward
     that does: norms keep their input and not what they make of it on the way, gated MLPs both products and not what is
-    made of them.
+    made of them, products in autocast no narrow copy of their weights.
 
-    Only what is known by its parts, and found on a probe to compute what is expected, is among them.
+    Only torch's own linear layer, and what is known by its parts and found on a probe to compute what is expected, is
+    among them.
     """
     found = []
     for module in (inner for layer in _layers(model) for inner in layer.modules()):
-        forward = _lean_norm(module) or _lean_gate(module)
+        forward = _lean_norm(module) or _lean_gate(module) or _lean_product(module)
         if forward is not None:
             found.append((module, forward))
     return found
@@ -135,6 +136,47 @@ class RootMeanSquare(torch.autograd.Function):
         return for_states.to(states.dtype), for_weight, None, None, None
 
 
+def _lean_product(module: Module) -> Forward | None:
+    """The forward of a linear layer, another one than its own in autocast; None for anything else."""
+    if type(module) is not Linear:
+        return None
+    own = module.forward
+
+    def forward(states: Tensor) -> Tensor:
+        device, weight = states.device.type, module.weight
+        if not torch.is_autocast_enabled(device) or type(weight) is not Parameter:  # or a part of one
+            return own(states)
+        found: Tensor = Product.apply(states.to(torch.get_autocast_dtype(device)), weight, module.bias)
+        return found
+
+    return forward
+
+
+class Product(torch.autograd.Function):
+    """x @ weight.T + bias in the dtype of x: x (..., I), weight (O, I), bias (O,) or None. It keeps x and the weight as
+    it is, which is there anyway, and makes that narrow once more for its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(states, weight)
+        ctx.bias = None if bias is None else bias.dtype
+        return linear(states, weight.to(states.dtype), None if bias is None else bias.to(states.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight = ctx.saved_tensors
+        wants_states, wants_weight, wants_bias = ctx.needs_input_grad
+        return (
+            gradient @ weight.to(gradient.dtype) if wants_states else None,
+            _for_weight(gradient, states, weight) if wants_weight else None,
+            gradient.flatten(0, -2).sum(0, dtype=ctx.bias) if wants_bias else None,
+        )
+
+
+def _for_weight(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
+    return (gradient.flatten(0, -2).T @ states.flatten(0, -2)).to(weight.dtype)
+
+
 def _lean_gate(module: Any) -> Forward | None:
     """The forward of an MLP down(act(gate(x)) * up(x)); None for anything else."""
     names = ("gate_proj", "up_proj", "down_proj", "act_fn")
@@ -152,7 +194,7 @@ def _lean_gate(module: Any) -> Forward | None:
             found: Tensor = own(states)
             return found
         gate, up = module.gate_proj(states), module.up_proj(states)
-        product: Tensor = Gated.apply(gate, up, module.down_proj.weight.to(gate.dtype), act)
+        product: Tensor = Gated.apply(gate, up, module.down_proj.weight, act)
         return product
 
     return forward if _agree(forward, own, gate_proj.in_features, down.weight) else None
@@ -166,7 +208,7 @@ class Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, weight: Tensor, act: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.save_for_backward(gate, up, weight)
         ctx.act = act
-        return linear(act(gate) * up, weight)
+        return linear(act(gate) * up, weight.to(gate.dtype))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -175,8 +217,8 @@ class Gated(torch.autograd.Function):
             leaf = gate.detach().requires_grad_()
             opened = ctx.act(leaf)
         held = opened.detach() * up
-        for_weight = gradient.flatten(0, -2).T @ held.flatten(0, -2) if ctx.needs_input_grad[2] else None
-        for_held = gradient @ weight
+        for_weight = _for_weight(gradient, held, weight) if ctx.needs_input_grad[2] else None
+        for_held = gradient @ weight.to(gradient.dtype)
         for_up = torch.mul(for_held, opened.detach(), out=held)
         (for_gate,) = torch.autograd.grad(opened, leaf, for_held.mul_(up))
         return for_gate, for_up, for_weight, None
