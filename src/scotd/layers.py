@@ -1,10 +1,10 @@
 """Other ways for a model's layers to compute the same in training.
 
     forwards = lean_forwards(model)     # once
-    with lean_layers(forwards):         # less is kept for the backward pass, at no cost of time
+    with lean_layers(forwards):         # less is kept for the backward pass, at next to no cost of time
     with compiled_layers(model):        # torch.compile, which does that and more by itself
 
-E hidden size, F size between an MLP's products, I and O a product's sizes.
+E hidden size, F size between an MLP's products, I and O sizes of a product's input and output.
 """
 
 from collections.abc import Callable, Iterator
@@ -138,13 +138,14 @@ class RootMeanSquare(torch.autograd.Function):
 
 def _lean_product(module: Module) -> Forward | None:
     """The forward of a linear layer, another one than its own in autocast; None for anything else."""
-    if type(module) is not Linear:
+    if type(module) is not Linear or "forward" in vars(module):
         return None
     own = module.forward
 
     def forward(states: Tensor) -> Tensor:
         device, weight = states.device.type, module.weight
-        if not torch.is_autocast_enabled(device) or type(weight) is not Parameter:  # or a part of one
+        whole = type(weight) is Parameter and weight.dtype != torch.float64  # autocast leaves float64 as it is
+        if not whole or not torch.is_autocast_enabled(device):
             return own(states)
         found: Tensor = Product.apply(states.to(torch.get_autocast_dtype(device)), weight, module.bias)
         return found
@@ -153,28 +154,30 @@ def _lean_product(module: Module) -> Forward | None:
 
 
 class Product(torch.autograd.Function):
-    """x @ weight.T + bias in the dtype of x: x (..., I), weight (O, I), bias (O,) or None. It keeps x and the weight as
-    it is, which is there anyway, and makes that narrow once more for its gradients."""
+    """x @ weight.T + bias in the dtype of x: x (..., I), weight (O, I), bias (O,) or None. Of x and the weight it keeps
+    what the other one's gradient asks for, the weight as it is, which is there anyway: it is made narrow once more."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(states, weight)
-        ctx.bias = None if bias is None else bias.dtype
+        wants_states, wants_weight = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(states if wants_weight else None, weight if wants_states else None)
+        ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
         return linear(states, weight.to(states.dtype), None if bias is None else bias.to(states.dtype))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight = ctx.saved_tensors
-        wants_states, wants_weight, wants_bias = ctx.needs_input_grad
+        of_weight, of_bias = ctx.dtypes
         return (
-            gradient @ weight.to(gradient.dtype) if wants_states else None,
-            _for_weight(gradient, states, weight) if wants_weight else None,
-            gradient.flatten(0, -2).sum(0, dtype=ctx.bias) if wants_bias else None,
+            None if weight is None else gradient @ weight.to(gradient.dtype),
+            None if states is None else _summed(gradient, states).to(of_weight),
+            gradient.flatten(0, -2).sum(0).to(of_bias) if ctx.needs_input_grad[2] else None,
         )
 
 
-def _for_weight(gradient: Tensor, states: Tensor, weight: Tensor) -> Tensor:
-    return (gradient.flatten(0, -2).T @ states.flatten(0, -2)).to(weight.dtype)
+def _summed(gradient: Tensor, states: Tensor) -> Tensor:
+    """The gradient (O, I) of a weight from those of its products (..., O) and what it was multiplied with (..., I)."""
+    return gradient.flatten(0, -2).T @ states.flatten(0, -2)
 
 
 def _lean_gate(module: Any) -> Forward | None:
@@ -217,7 +220,7 @@ class Gated(torch.autograd.Function):
             leaf = gate.detach().requires_grad_()
             opened = ctx.act(leaf)
         held = opened.detach() * up
-        for_weight = _for_weight(gradient, held, weight) if ctx.needs_input_grad[2] else None
+        for_weight = _summed(gradient, held).to(weight.dtype) if ctx.needs_input_grad[2] else None
         for_held = gradient @ weight.to(gradient.dtype)
         for_up = torch.mul(for_held, opened.detach(), out=held)
         (for_gate,) = torch.autograd.grad(opened, leaf, for_held.mul_(up))
