@@ -45,6 +45,12 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
+def product_dtype(states: torch.Tensor) -> torch.dtype:
+    """The dtype of a product with these states: autocast's where that is on, else their own."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+
+
 def keep_memory() -> bool:
     """Tell glibc's malloc to keep big blocks instead of returning them to the kernel after every tensor, and oneDNN to
     keep few products' shapes. Call it before the first product, which is when oneDNN asks.

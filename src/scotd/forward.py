@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from scotd.device import product_dtype
 from scotd.errors import ModelError
 from scotd.tree import Block, TreeBatch
 
@@ -49,8 +50,7 @@ def block_attention(  # noqa: PLR0917 - the signature is transformers'
     refuse_unknown(module, options, attention_mask)
     assert tree is not None and query.shape[0] == 1, "a tree batch is one row"
     heads, groups, size = query.shape[1], key.shape[1], query.shape[3]
-    device = query.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    dtype = product_dtype(query)
     queries, keys, values = (states[0].to(dtype).transpose(0, 1).flatten(1) for states in (query, key, value))
     results = [
         _attend(
@@ -278,11 +278,8 @@ def _in_the_head(head: Any, function: Callable[[Tensor, Any], Tensor]) -> Iterat
     """Let the head return a function of the states before it, (K, E) in the dtype of its product, instead of logits."""
 
     def forward(states: Tensor) -> Tensor:
-        flat = states.flatten(0, -2)
-        device = flat.device.type
-        if torch.is_autocast_enabled(device):
-            flat = flat.to(torch.get_autocast_dtype(device))
-        with torch.autocast(device, enabled=False):
+        flat = states.flatten(0, -2).to(product_dtype(states))
+        with torch.autocast(flat.device.type, enabled=False):
             return function(flat, head)
 
     with patch.object(head, "forward", forward):

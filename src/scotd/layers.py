@@ -18,6 +18,7 @@ from torch.nn import Linear, Module, Parameter
 from torch.nn.functional import linear
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from scotd.device import product_dtype
 from scotd.errors import ModelError
 
 Forward = Callable[[Tensor], Tensor]
@@ -100,9 +101,7 @@ def _lean_norm(module: Module) -> Forward | None:
         if states.dtype != weight.dtype:
             found: Tensor = own(states)
             return found
-        device = states.device.type
-        narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-        return lean(states, weight, fitting[0], narrow)
+        return lean(states, weight, fitting[0], product_dtype(states))
 
     return forward
 
@@ -143,11 +142,11 @@ def _lean_product(module: Module) -> Forward | None:
     own = module.forward
 
     def forward(states: Tensor) -> Tensor:
-        device, weight = states.device.type, module.weight
+        weight = module.weight
         whole = type(weight) is Parameter and weight.dtype != torch.float64  # autocast leaves float64 as it is
-        if not whole or not torch.is_autocast_enabled(device):
+        if not whole or not torch.is_autocast_enabled(states.device.type):
             return own(states)
-        found: Tensor = Product.apply(states.to(torch.get_autocast_dtype(device)), weight, module.bias)
+        found: Tensor = Product.apply(states.to(product_dtype(states)), weight, module.bias)
         return found
 
     return forward
