@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scotd.errors import ModelError
 from scotd.forward import ATTENTION, attention_of, head_is_plain, logits_loss, tree_loss
-from scotd.tree import Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths
+from scotd.tree import FILL, Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths
 
 TOKENS = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=8)
 FEW_TOKENS = st.lists(st.integers(2, 4), min_size=1, max_size=5)  # chains that begin alike, and equal ones
@@ -249,7 +249,11 @@ def test_every_token_sees_its_ancestors_and_itself(rows: list[tuple[list[int], l
         for keys, mask in zip(block.keys, block.mask[:, 0], strict=True):
             assert mask.any(dim=-1).all(), "no row of the softmax is empty"
             seen += [keys[visible].tolist() for visible in mask]
-    assert [seen[place] for place in batch.order.tolist()] == expected
+    assert [seen[place] for place in batch.order.tolist()][: len(expected)] == expected
+    for filled, length in [(batch.tokens, len(expected)), (batch.kept, len(set(batch.sources.tolist())))]:
+        assert len(filled) % FILL == 0 and 0 <= len(filled) - length < FILL, "no more than products like"
+        named = batch.sources if filled is batch.kept else torch.cat([block.keys.flatten() for block in batch.blocks])
+        assert set(named.tolist()) == set(range(length)), "what fills up is seen by nothing and predicts nothing"
 
 
 def test_blocks_follow_the_lengths_of_segments() -> None:

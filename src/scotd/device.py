@@ -12,7 +12,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 # oneDNN keeps what it prepared for a product of certain shapes, and torch's own layer above it keeps as much once more,
-# each 1,024 times if not told otherwise. No two steps have the same shapes: that is gigabytes which nobody asks for
+# each 1,024 times if not told otherwise. Hardly two steps have the same shapes: that is gigabytes which nobody asks for
 # again, in small pieces that keep the memory between them from being used as a whole. A step has some dozens.
 _KEPT_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "8"}
 

@@ -12,12 +12,12 @@ and a token sees its ancestors and itself, nothing else. The hidden state at p2 
 chains that go there: a loss term is (source state, target token, weight).
 
 Three steps: `pack` (token ids -> `TreeRow`), `collate` (rows -> `TreeBatch`), then `forward.py` takes it through a
-model. All rows of a batch stand behind each other in one long row without padding; only attention works on padded
-`Block`s, each some segments of similar length against their whole paths. Its cost follows prompt + branches, not their
-product.
+model. All rows of a batch stand behind each other in one long row, filled up once, to a number of tokens that products
+like; only attention works on padded `Block`s, each some segments of similar length against their whole paths. Its cost
+follows prompt + branches, not their product.
 
-Shapes: T tokens and L loss terms over the whole batch, K states that predict something; in a block n segments, Q
-tokens in the longest of them and P in the longest path.
+Shapes: T tokens and L loss terms over the whole batch, K states that predict something, T and K filled up to multiples
+of `FILL`; in a block n segments, Q tokens in the longest of them and P in the longest path.
 
 Related work shares prefixes for reinforcement learning (Prefix Grouper, arXiv 2506.05433); distillation wants it more,
 because every question carries N chains (paper 2).
@@ -35,6 +35,7 @@ from torch import Tensor
 
 from scotd.errors import ModelError
 
+FILL = 32  # a CPU's products with other numbers of rows take up to twice as long (docs/performance.md)
 BLOCK_COST = 20_000  # of one more block, in query x key pairs: about what a call of the attention kernel costs
 
 
@@ -103,7 +104,8 @@ class TreeBatch:
 
     tokens, positions: (T,) int64. blocks: attention, see `Block`. order: (T,) int64, where a token's result stands
     among the blocks' results. kept: (K,) int64, the tokens whose states predict. sources, targets: (L,) int64; sources
-    index kept. weights: (L,) float32.
+    index kept. weights: (L,) float32. What tokens and kept are filled up with is seen by no other token and is no
+    loss term's source, so its gradients are zero.
     """
 
     tokens: Tensor
@@ -229,18 +231,23 @@ def collate(rows: Sequence[TreeRow]) -> TreeBatch:
     positions = [position for row in rows for position in row.positions]
     blocks, order = _blocks(pieces, positions)
     return TreeBatch(
-        tokens=torch.tensor([token for row in rows for token in row.tokens]),
-        positions=torch.tensor(positions),
+        tokens=_filled([token for row in rows for token in row.tokens]),
+        positions=_filled(positions),
         blocks=blocks,
-        order=order,
-        kept=torch.tensor(kept),
+        order=_filled(order),
+        kept=_filled(kept),
         sources=torch.tensor([place[source] for source in sources]),
         targets=torch.tensor([target for row in rows for target in row.targets]),
         weights=torch.tensor([weight for row in rows for weight in row.weights], dtype=torch.float32),
     )
 
 
-def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int]) -> tuple[tuple[Block, ...], Tensor]:
+def _filled(numbers: list[int]) -> Tensor:
+    """With more of the first, up to a multiple of `FILL`."""
+    return torch.tensor(numbers + numbers[:1] * (-len(numbers) % FILL))
+
+
+def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int]) -> tuple[tuple[Block, ...], list[int]]:
     """Cut the segments, sorted by length, into blocks of least cost; and where each token's result will stand."""
     pieces = sorted(pieces, key=lambda piece: (len(piece[0]), len(piece[1]), piece[0].start))
     blocks: list[Block] = []
@@ -265,7 +272,7 @@ def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int])
                 mask=(torch.arange(longest_path) <= depths[:, :, None])[:, None],
             )
         )
-    return tuple(blocks), torch.tensor(order)
+    return tuple(blocks), order
 
 
 def _cuts(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
