@@ -129,7 +129,7 @@ def test_open_ended_budgets_rise_and_keep_their_average(budget: int, questions: 
 
 
 def test_bigrams_are_counted_once_over_all_rationales_and_not_across_them() -> None:
-    assert unique_bigrams([candidate("the cat sat"), candidate("The cat ran"), candidate("on")]) == 3
+    assert unique_bigrams(["the cat sat", "The cat ran", "on"]) == 3
     assert FILTERS["open-ended"].spread is unique_bigrams
 
 

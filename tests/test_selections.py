@@ -1,7 +1,7 @@
 """The stage between sampling and training: pools, shares and filters on real files with tiny models."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from scotd.experiment import measures
 from scotd.experiment.plan import Plan
 from scotd.experiment.run import run
 from scotd.experiment.selections import Pool
-from scotd.filters import Candidate, Need
+from scotd.filters import Candidate, Filter, Need, at_random
 from scotd.models import resolve
 from scotd.progress import silent
 from scotd.prompts import label_target_text, student_prompt, target_text
@@ -109,6 +109,20 @@ def test_a_filter_keeps_its_budget_of_what_the_selection_kept(select: Select) ->
     assert all(set(indices) <= set(right[key]) for key, indices in drawn.items())
     assert per_question(found["again"]) == drawn
     assert sorted(len(indices) for indices in per_question(found["spread"]).values())[0] == 1
+
+
+def test_open_ended_looks_at_wrong_chains_too(select: Select, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(rationales: Iterable[str]) -> float:
+        seen.append(len(list(rationales)))
+        return 0.0
+
+    monkeypatch.setattr("scotd.filters.FILTERS", {"open-ended": Filter(choose=at_random, spread=counted)})
+    found = select(right={}, spread={"filter": {"name": "open-ended", "budget": 2}})
+    right = per_question(found["right"])
+    assert seen == [4] * len(right), "all that were sampled, of questions that have a right one"
+    assert sum(seen) > sum(map(len, right.values()))
 
 
 def test_what_a_model_measures_is_measured_once(

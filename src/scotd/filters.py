@@ -11,9 +11,9 @@ form in a Python file, named in the YAML:
 
 Every filter of a study gets the same budget, an average over the questions; what a question lacks is not made up for
 elsewhere, and the counts say how many chains each filter kept. `open-ended` alone gives questions budgets of their
-own: they are sorted by the number of unique bigrams in their candidates and cut into quintiles, which get
+own: they are sorted by the number of unique bigrams in all their chains, right or wrong, and cut into quintiles, which get
 b - d2, b - d1, b, b + d1, b + d2 chains with d1 = round(2b / 5) and d2 = round(4b / 5): 1, 3, 5, 7, 9 at the paper's
-budget of 5. Within its budget each question draws at random.
+budget of 5. Within its budget each question draws at random; one of which nothing was selected has none.
 """
 
 import importlib.util
@@ -60,13 +60,14 @@ Choose = Callable[[Sequence[Candidate], int, random.Random], Iterable[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """A way of choosing. `spread` is a number of a question by which the budgets are spread over quintiles; a `blind`
-    filter looks at the number of candidates alone, so that their texts need not be read."""
+    """A way of choosing. `spread` makes a number of the rationales of all of a question's chains, by which the budgets are
+    spread over quintiles; a `blind` filter looks at the number of candidates alone, so that their texts need not be
+    read."""
 
     choose: Choose
     blind: bool = False
     need: Need | None = None
-    spread: Callable[[Sequence[Candidate]], float] | None = None
+    spread: Callable[[Iterable[str]], float] | None = None
 
 
 def at_random(candidates: Sequence[Candidate], budget: int, draw: random.Random) -> list[int]:
@@ -130,9 +131,9 @@ def _first(candidates: Sequence[Candidate], budget: int, rank: Callable[[Candida
     return sorted(range(len(candidates)), key=lambda index: rank(candidates[index]))[:budget]
 
 
-def unique_bigrams(candidates: Sequence[Candidate]) -> float:
+def unique_bigrams(rationales: Iterable[str]) -> float:
     """Number of different pairs of neighbouring words in all rationales, without regard to case."""
-    return float(len({pair for one in candidates for pair in pairwise(one.rationale.lower().split())}))
+    return float(len({pair for one in rationales for pair in pairwise(one.lower().split())}))
 
 
 FILTERS: Mapping[str, Filter] = {

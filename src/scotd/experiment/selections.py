@@ -207,11 +207,16 @@ def _label(config: FilterConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The chains of one question: what the rule made of them, and those that it kept."""
+    """The chains of one question: what the rule made of them, and those that it kept. A blind filter has no `chains`."""
 
     question: Question
     fates: Sequence[Fate]
     candidates: Sequence[Candidate]
+    chains: Sequence[Chain] = ()
+
+    def rationales(self) -> Iterator[str]:
+        """Of all its chains, right or wrong."""
+        return (parse(chain.text, self.question, chain.finish).rationale for chain in self.chains)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +252,7 @@ class _Narrowing:
         budgets: dict[str, int] = {}
         if chosen.spread is not None:
             held = (group for group in self._groups() if group.candidates)
-            spread = {group.question.key: chosen.spread(group.candidates) for group in held}
+            spread = {group.question.key: chosen.spread(group.rationales()) for group in held}
             budgets = spread_budgets(spread, budget)
         reason = f"over the budget of {_label(self.config)}"
         groups = self._groups()
@@ -301,6 +306,7 @@ class _Narrowing:
                 question=question,
                 fates=[fate for fate, _ in held],
                 candidates=[_candidate(chain, question) for fate, chain in held if fate.dropped is None],
+                chains=[chain for _, chain in held],
             )
 
 
