@@ -11,9 +11,9 @@ form in a Python file, named in the YAML:
 
 Every filter of a study gets the same budget, an average over the questions; what a question lacks is not made up for
 elsewhere, and the counts say how many chains each filter kept. `open-ended` alone gives questions budgets of their
-own: they are sorted by the number of unique bigrams in all their chains, right or wrong, and cut into quintiles, which get
-b - d2, b - d1, b, b + d1, b + d2 chains with d1 = round(2b / 5) and d2 = round(4b / 5): 1, 3, 5, 7, 9 at the paper's
-budget of 5. Within its budget each question draws at random; one of which nothing was selected has none.
+own: those of which something was selected are sorted by the number of unique bigrams in all their chains, right or
+wrong, and cut into quintiles, which get b - d2, b - d1, b, b + d1, b + d2 chains with d1 = round(2b / 5) and d2 =
+round(4b / 5): 1, 3, 5, 7, 9 at the paper's budget of 5. Within its budget each question draws at random.
 """
 
 import importlib.util
@@ -60,9 +60,8 @@ Choose = Callable[[Sequence[Candidate], int, random.Random], Iterable[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """A way of choosing. `spread` makes a number of the rationales of all of a question's chains, by which the budgets are
-    spread over quintiles; a `blind` filter looks at the number of candidates alone, so that their texts need not be
-    read."""
+    """A way of choosing. `spread` makes of the rationales of all of a question's chains the number by which budgets are
+    spread over quintiles; a `blind` filter looks at the number of candidates alone, so that no text need be read."""
 
     choose: Choose
     blind: bool = False

@@ -207,7 +207,7 @@ def _label(config: FilterConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The chains of one question: what the rule made of them, and those that it kept. A blind filter has no `chains`."""
+    """The chains of one question: what the rule made of them, and those that it kept; `chains` of no blind filter."""
 
     question: Question
     fates: Sequence[Fate]
