@@ -313,7 +313,7 @@ def compare_losses(name: str, vocabulary: int, times: int) -> None:
     import torch
 
     from scotd.device import keep_memory
-    from scotd.forward import CACHED_BYTES, ChunkedLoss
+    from scotd.forward import CACHED_BYTES, ChunkedLoss, rows_within
 
     keep_memory()
     torch.manual_seed(0)
@@ -327,7 +327,9 @@ def compare_losses(name: str, vocabulary: int, times: int) -> None:
 
     def chunked(dtype: torch.dtype) -> torch.Tensor:
         terms = torch.arange(720), targets, torch.ones(720)
-        found: torch.Tensor = ChunkedLoss.apply(states.to(dtype), head, None, *terms, CACHED_BYTES // (4 * vocabulary))
+        found: torch.Tensor = ChunkedLoss.apply(
+            states.to(dtype), head, None, *terms, rows_within(vocabulary, CACHED_BYTES)
+        )
         return found
 
     def gradient(way: Callable[[torch.dtype], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:

@@ -98,7 +98,7 @@ def kept(model: Any, layers: Layers) -> list[torch.Tensor]:
         torch.autocast("cpu", torch.bfloat16),
         torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
     ):
-        tree_loss(model, batch_of(ROWS * 3), plain_head=plain)  # as many tokens as no weight has rows
+        tree_loss(model, batch_of(ROWS), plain_head=plain)
     return list(held.values())
 
 

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scotd.errors import ModelError
-from scotd.forward import ATTENTION, attention_of, head_is_plain, logits_loss, tree_loss
+from scotd.forward import (
+    ATTENTION,
+    CACHED_BYTES,
+    CHUNK_BYTES,
+    attention_of,
+    head_is_plain,
+    logits_loss,
+    rows_within,
+    tree_loss,
+)
 from scotd.tree import FILL, Branch, TreeBatch, TreeRow, check_supported, collate, pack, paths
 
 TOKENS = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=8)
@@ -86,16 +95,26 @@ def test_loss_and_every_gradient_equal_separate_sequences(
     kind: str, plain_head: bool, plain_keys: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scotd.forward.PLAIN_KEYS", plain_keys)
-    monkeypatch.setattr("scotd.forward.CACHED_BYTES", 4 * VOCABULARY * 3)  # three rows a chunk,
-    monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)  # two chunks a product
+    monkeypatch.setattr("scotd.forward.CACHED_BYTES", 4 * VOCABULARY * 3)  # two rows a chunk,
+    monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)  # several products
+    monkeypatch.setattr("scotd.tree.MOST_FILL", FILL)  # however small the rows
     model = make_model(kind).double()
     assert head_is_plain(model)
     assert_equal_to_separate(model, kind, plain_head=plain_head)
 
 
+@pytest.mark.parametrize("vocabulary", [96, 32_000, 49_152, 151_936, 10_000_000])
+@pytest.mark.parametrize("held", [CACHED_BYTES, CHUNK_BYTES])
+def test_the_heads_rows_are_cut_as_products_like(vocabulary: int, held: int) -> None:
+    rows = rows_within(vocabulary, held)
+    assert rows % FILL == 0 or FILL % rows == 0
+    assert rows == 1 or held / 4 < 4 * rows * vocabulary <= held
+
+
 def test_a_head_with_a_bias_gets_its_gradient_too(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scotd.forward.CACHED_BYTES", 4 * VOCABULARY * 3)
     monkeypatch.setattr("scotd.forward.GROUP_BYTES", 8 * VOCABULARY * 7)
+    monkeypatch.setattr("scotd.tree.MOST_FILL", FILL)
     model = make_model("llama")
     model.lm_head = torch.nn.Linear(model.config.hidden_size, VOCABULARY)
     assert head_is_plain(model.double())
@@ -250,10 +269,15 @@ def test_every_token_sees_its_ancestors_and_itself(rows: list[tuple[list[int], l
             assert mask.any(dim=-1).all(), "no row of the softmax is empty"
             seen += [keys[visible].tolist() for visible in mask]
     assert [seen[place] for place in batch.order.tolist()][: len(expected)] == expected
-    for filled, length in [(batch.tokens, len(expected)), (batch.kept, len(set(batch.sources.tolist())))]:
-        assert len(filled) % FILL == 0 and 0 <= len(filled) - length < FILL, "no more than products like"
-        named = batch.sources if filled is batch.kept else torch.cat([block.keys.flatten() for block in batch.blocks])
-        assert set(named.tolist()) == set(range(length)), "what fills up is seen by nothing and predicts nothing"
+    assert {int(key) for block in batch.blocks for key in block.keys.flatten()} == set(range(len(expected)))
+
+
+@pytest.mark.parametrize(("length", "filled"), [(1, 1), (320, 320), (609, 609), (630, 640), (641, 672), (1000, 1024)])
+def test_rows_are_filled_up_to_what_products_like_where_that_is_little(length: int, filled: int) -> None:
+    chain = Branch(tokens=tuple(range(length)))
+    batch = collate([pack([1], [chain])])  # each of its tokens predicts the next
+    assert len(batch.tokens) == len(batch.positions) == len(batch.order) == len(batch.kept) == filled
+    assert set(batch.sources.tolist()) == set(range(length)), "what fills up predicts nothing"
 
 
 def test_blocks_follow_the_lengths_of_segments() -> None:

@@ -12,6 +12,7 @@ gradient in the same pass. A model that changes its logits after the head (soft-
 Shapes as in `tree.py`; H query heads, G key-value heads, D head size, E hidden size, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ from transformers import AttentionInterface
 
 from scotd.device import product_dtype
 from scotd.errors import ModelError
-from scotd.tree import Block, TreeBatch
+from scotd.tree import FILL, Block, TreeBatch
 
 ATTENTION = "scotd_tree"
 PLAIN_KEYS = 512  # longer paths take torch's own attention kernel
@@ -164,7 +165,8 @@ class ChunkedLoss(torch.autograd.Function):
         parts = weights / mass[sources].clamp_min(torch.finfo(wide).tiny)  # of its state's weight; filling has none
         bounds = torch.searchsorted(sources, torch.arange(0, len(states) + chunk, chunk, device=states.device)).tolist()
         total = torch.zeros((), dtype=wide, device=states.device)
-        group = chunk * max(1, GROUP_BYTES // (chunk * weight.shape[0] * states.element_size()))
+        unit = math.lcm(chunk, FILL)  # a group's product has rows as `tree.FILL` wants them, and whole chunks
+        group = unit * max(1, GROUP_BYTES // (unit * weight.shape[0] * states.element_size()))
         for first in range(0, len(states), group):
             inside = states[first : first + group]
             held = linear(inside, head, add)  # logits, which their gradients replace chunk by chunk
@@ -224,7 +226,7 @@ def tree_loss(model: Any, batch: TreeBatch, *, plain_head: bool, inner: Any = No
         return logits_loss(model(**_inputs(batch)).logits[0], batch)
 
     def in_chunks(states: Tensor, head: Any) -> Tensor:
-        chunk = _rows(head, CACHED_BYTES if states.device.type == "cpu" else CHUNK_BYTES)
+        chunk = rows_within(len(head.weight), CACHED_BYTES if states.device.type == "cpu" else CHUNK_BYTES)
         found: Tensor = ChunkedLoss.apply(
             states, head.weight, head.bias, batch.sources, batch.targets, batch.weights, chunk
         )
@@ -256,7 +258,7 @@ def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
     def in_chunks(states: Tensor, head: Any) -> Tensor:
         weight, bias = head.weight.to(states.dtype), None if head.bias is None else head.bias.to(states.dtype)
         found = batch.weights.new_empty(len(batch.targets), dtype=torch.promote_types(states.dtype, torch.float32))
-        size = _rows(head, CHUNK_BYTES)
+        size = rows_within(len(head.weight), CHUNK_BYTES)
         for start in range(0, len(states), size):
             inside = (batch.sources >= start) & (batch.sources < start + size)
             logits = linear(states[start : start + size], weight, bias)
@@ -268,9 +270,10 @@ def tree_logprobs(model: Any, batch: TreeBatch, *, plain_head: bool) -> Tensor:
     return found
 
 
-def _rows(head: Any, chunk_bytes: int) -> int:
-    """How many rows of float32 logits make so many bytes."""
-    return max(1, chunk_bytes // (4 * int(head.weight.shape[0])))
+def rows_within(vocabulary: int, held: int) -> int:
+    """How many rows of float32 logits make `held` bytes or less: a multiple of `tree.FILL`, or what divides it."""
+    fitting = max(1, held // (4 * vocabulary))
+    return fitting - fitting % FILL if fitting >= FILL else 1 << fitting.bit_length() - 1
 
 
 @contextmanager

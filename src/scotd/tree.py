@@ -17,7 +17,7 @@ like; only attention works on padded `Block`s, each some segments of similar len
 follows prompt + branches, not their product.
 
 Shapes: T tokens and L loss terms over the whole batch, K states that predict something, T and K filled up to multiples
-of `FILL`; in a block n segments, Q tokens in the longest of them and P in the longest path.
+of `FILL` where that is little; in a block n segments, Q tokens in the longest of them and P in the longest path.
 
 Related work shares prefixes for reinforcement learning (Prefix Grouper, arXiv 2506.05433); distillation wants it more,
 because every question carries N chains (paper 2).
@@ -35,7 +35,8 @@ from torch import Tensor
 
 from scotd.errors import ModelError
 
-FILL = 32  # a CPU's products with other numbers of rows take up to twice as long (docs/performance.md)
+FILL = 32  # rows of a product: other numbers take a CPU up to twice as long in bfloat16 (docs/performance.md)
+MOST_FILL = 0.05  # of what is filled up
 BLOCK_COST = 20_000  # of one more block, in query x key pairs: about what a call of the attention kernel costs
 
 
@@ -243,8 +244,9 @@ def collate(rows: Sequence[TreeRow]) -> TreeBatch:
 
 
 def _filled(numbers: list[int]) -> Tensor:
-    """With more of the first, up to a multiple of `FILL`."""
-    return torch.tensor(numbers + numbers[:1] * (-len(numbers) % FILL))
+    """With more of the first up to a multiple of `FILL`, where it takes no more than `MOST_FILL` of them."""
+    more = -len(numbers) % FILL
+    return torch.tensor(numbers + numbers[:1] * (more if more <= MOST_FILL * len(numbers) else 0))
 
 
 def _blocks(pieces: Sequence[tuple[range, list[int]]], positions: Sequence[int]) -> tuple[tuple[Block, ...], list[int]]:
