@@ -45,13 +45,13 @@ GIVEN: Mapping[str, Given] = {
         what="bytes of a chain in the corpus without its prompt: 99,990 chains of bench/corpus.py, 115 characters each",
     ),
     "writer_chains": Given(
-        value=41_200, kind="measured", what="chains a second into a corpus of 999,990 (docs/performance.md)"
+        value=53_500, kind="measured", what="chains a second into a corpus of 999,990 (docs/performance.md)"
     ),
     "client_microseconds": Given(
-        value=181, kind="measured", what="microseconds of CPU a chain in client and corpus (docs/performance.md)"
+        value=130, kind="measured", what="microseconds of CPU a chain in client and corpus (docs/performance.md)"
     ),
     "cpu_tokens": Given(
-        value=48.9,
+        value=182,
         kind="measured",
         what="tokens of chains a second, 1.5B parameters on 2 CPU cores (docs/performance.md)",
     ),
