@@ -9,7 +9,7 @@ from test_report_arms import GIVEN, RIGHT, TWO, given_run, outcome
 
 from scotd.cli import cli
 from scotd.errors import RunError
-from scotd.report.pair import compared
+from scotd.report.pair import compared, further
 from scotd.stats import mcnemar_exact
 
 
@@ -114,5 +114,37 @@ def test_the_command_says_it_in_lines(run: Path, capsys: pytest.CaptureFixture[s
     cli.main(["compare", f"{run}:scotd", f"{run}:labels"], standalone_mode=False)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "test: 10 labelled questions that both answered"
-    assert said[1] == ("  seed 0: right 5 : 3; only the first right : only the second 3 : 1, exact McNemar p = 0.62")
+    assert said[1] == (
+        "  seed 0: right 5 : 3; only the first right : only the second 3 : 1, exact McNemar p = 0.62; "
+        "answered most often: pleased to 5 : not said to 7"
+    )
     assert said[3].startswith("  the first over the second: +20.0 points (95 %: ") and said[3].endswith("and 2 seeds")
+
+
+def test_what_each_answers_most_often_is_told(run: Path, tmp_path: Path) -> None:
+    mute = given_run(tmp_path / "mute", {"scotd-seed0": outcome("1??0??????")}, students=TWO, seeds=[0])
+    (pair,) = compared(f"{run}:labels", f"{mute}:scotd").pairs
+    assert pair.seeds[0].commonest == (("not said", 7), (None, 8))
+
+
+def test_a_difference_is_set_against_another_pairs(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (f"{run}:scotd", f"{run}:labels"), (f"{run}:base", f"{run}:labels")
+    found = further("test", one, other)
+    assert (found.questions, found.seeds) == (10, 2)
+    assert found.difference.mean == pytest.approx(0.2 - (0.2 - 0.4))
+    assert further("test", one, one).difference == ((0.0), (0.0, 0.0), 1.0)
+    few = given_run(tmp_path / "few", {"base": outcome("00011")}, students=TWO, seeds=[])
+    assert further("test", one, (f"{few}:base", f"{run}:labels")).questions == 5
+    cli.main(["compare", *one, "--over", *other], standalone_mode=False)
+    assert "  that difference over the other pair's: +40.0 points (95 %: " in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"Not all of them answered dev\."):
+        further("dev", one, other)
+
+
+def test_pairs_of_other_numbers_of_seeds_are_refused(run: Path, tmp_path: Path) -> None:
+    three = {f"{name}-seed{seed}": outcome("1111100000") for name in ("scotd", "labels") for seed in (0, 1, 2)}
+    more = given_run(tmp_path / "more", three, students=TWO, seeds=[0, 1, 2])
+    with pytest.raises(RunError, match=r"have 3 seeds on test, .* 2: name single students"):
+        further("test", (f"{more}:scotd", f"{more}:labels"), (f"{run}:scotd", f"{run}:labels"))

@@ -149,7 +149,13 @@ def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) ->
 @click.argument("first", metavar="RUN:STUDENT")
 @click.argument("second", metavar="RUN:STUDENT")
 @click.option("--split", help="On this split alone; otherwise on each that both answered.")
-def compare(first: str, second: str, split: str | None) -> None:
+@click.option(
+    "--over",
+    nargs=2,
+    metavar="RUN:STUDENT RUN:STUDENT",
+    help="Say also by how much this difference is greater than that of two others.",
+)
+def compare(first: str, second: str, split: str | None, over: tuple[str, str] | None) -> None:
     """Set two students against each other, question by question, whatever runs they are of.
 
     A student is named by its run folder, or what `scotd pack` made of it, and its row, over all seeds, or its own
@@ -159,8 +165,12 @@ def compare(first: str, second: str, split: str | None) -> None:
     \b
     scotd compare runs/quarel_chains:five runs/quarel_words:words
     scotd compare runs/mine:scotd:vote runs/mine:scotd --split test
+    scotd compare runs/sizes:scotd-1b runs/sizes:labels-1b --over runs/sizes:scotd runs/sizes:labels
     """
-    from scotd.report.pair import compared
+    from scotd.report.pair import Commonest, compared, further
+
+    def most(found: Commonest) -> str:
+        return f"{'nothing readable' if found.answer is None else found.answer} to {found.times:,}"
 
     found = compared(first, second, split=split)
     for note in found.notes:
@@ -173,17 +183,26 @@ def compare(first: str, second: str, split: str | None) -> None:
             click.echo(
                 safe(
                     f"  {names}: right {seed.right[0]:,} : {seed.right[1]:,}; only the first right : only the second "
-                    f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}"
+                    f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}; answered most "
+                    f"often: {' : '.join(most(one) for one in seed.commonest)}"
                 )
             )
         if pair.alone:
             click.echo(f"  left out, as one of them alone has it: {', '.join(f'seed {seed}' for seed in pair.alone)}")
         mean, (low, high), p = pair.against.difference
-        over = "questions" if len(pair.seeds) == 1 else f"questions and {len(pair.seeds)} seeds"
+        drawn = "questions" if len(pair.seeds) == 1 else f"questions and {len(pair.seeds)} seeds"
         click.echo(
             f"  the first over the second: {100 * mean:+.1f} points ({100 * found.confidence:g} %: {100 * low:.1f} to "
-            f"{100 * high:.1f}), p = {p:.2g}, bootstrap over {over}"
+            f"{100 * high:.1f}), p = {p:.2g}, bootstrap over {drawn}"
         )
+        if over is not None:
+            more = further(pair.split, (first, second), over)
+            mean, (low, high), p = more.difference
+            click.echo(
+                f"  that difference over the other pair's: {100 * mean:+.1f} points ({100 * found.confidence:g} %: "
+                f"{100 * low:.1f} to {100 * high:.1f}), p = {p:.2g}, on {more.questions:,} questions that all four "
+                "answered"
+            )
 
 
 @click.command(short_help="Put a run's results into one small file.")

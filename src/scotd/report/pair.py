@@ -1,31 +1,43 @@
-"""Two students of any runs set against each other, question by question.
+"""Two students of any runs set against each other, question by question; and two such pairs.
 
     for pair in compared("runs/quarel_chains:five", "runs/quarel_words:words").pairs:
         print(pair.split, pair.against.difference)
+    gain = further("test", ("runs/sizes:scotd-1b", "runs/sizes:labels-1b"), ("runs/sizes:scotd", "runs/sizes:labels"))
 
 A side is RUN:ROW, or RUN:STUDENT for one of a sweep's students, with or without its seed, and :DECODING behind it where
 the answers are not the greedy ones.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scotd.errors import RunError, did_you_mean
 from scotd.report.between import one_text, seed_pairs
-from scotd.report.data import GREEDY, Against, Cell, Comparison, Predictions, Value
+from scotd.report.data import GREEDY, Against, Answer, Cell, Comparison, Predictions, Value
 from scotd.report.load import Run, load
 from scotd.report.read import taken_apart
 from scotd.report.tables import common_questions, compare, comparison, right
-from scotd.stats import Bootstrap
+from scotd.stats import Bootstrap, Difference
+
+
+class Commonest(NamedTuple):
+    """What a student answers most often, None where that is nothing readable, and to how many questions: one that has
+    learnt no more than a letter is known by it."""
+
+    answer: str | None
+    times: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
     """One seed of both sides, or one of one side against the only one of the other: how many questions each has right,
-    and McNemar's exact test of the first against the second."""
+    what each answers most often, and McNemar's exact test of the first against the second."""
 
     seeds: tuple[Value, Value]
     right: tuple[int, int]
+    commonest: tuple[Commonest, Commonest]
     test: Comparison
 
 
@@ -40,6 +52,15 @@ class Pair:
     seeds: tuple[Seed, ...]
     against: Against
     alone: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """By how much one pair's difference is greater than another's, on the questions that all four answered."""
+
+    questions: int
+    seeds: int
+    difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +112,43 @@ def compared(first: str, second: str, *, split: str | None = None) -> Compared:
     return Compared(pairs=pairs, confidence=bootstrap.confidence, notes=tuple(dict.fromkeys([*a.notes, *b.notes])))
 
 
-def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
-    """Both on one split; None without a labelled question in common. Raises RunError without a seed in common."""
+def further(split: str, pair: tuple[str, str], other: tuple[str, str]) -> Further:
+    """Compare the difference of a pair of sides with that of another pair: do larger students gain more from chains?
+
+    Raises RunError where a side is none, or where the four have no labelled question or other numbers of seeds.
+    """
+    a, b, c, d = (_side(named, str(number)) for number, named in enumerate((*pair, *other), start=1))
+    paired, others = _paired(split, a, b), _paired(split, c, d)
+    if len(paired) != len(others) and 1 not in (len(paired), len(others)):
+        raise RunError(
+            f"{' and '.join(pair)} have {len(paired)} seeds on {split}, {' and '.join(other)} {len(others)}: name "
+            "single students."
+        )
+    four = [
+        [side.run.predictions[cell] for cell in cells]
+        for side, cells in zip((a, b, c, d), (*zip(*paired, strict=True), *zip(*others, strict=True)), strict=True)
+    ]
+    keys = [
+        key
+        for key in common_questions([answers for side in four for answers in side])
+        if all(one_text(a.run, side.run, key) for side in (b, c, d))
+    ]
+    if not keys:
+        raise RunError(f"{', '.join((*pair, *other))} have no labelled question in common on {split}.")
+    first, second, third, fourth = (right(side, keys) for side in four)
+    bootstrap = Bootstrap(a.run.experiment.evaluation.confidence)
+    return Further(
+        questions=len(keys),
+        seeds=max(len(paired), len(others)),
+        difference=bootstrap.difference(first - second, third - fourth),
+    )
+
+
+def _paired(split: str, a: _Side, b: _Side) -> list[tuple[Cell, Cell]]:
+    """The cells of both on a split, by seed. Raises RunError where one has none there, or without a seed in common."""
     mine, its = a.on(split), b.on(split)
+    if not mine or not its:
+        raise RunError(f"Not all of them answered {split}.")
     paired = seed_pairs(mine, its)
     if not paired:
         seeds = "; ".join(", ".join(str(cell.seed) for cell in cells) for cells in (mine, its))
@@ -101,6 +156,12 @@ def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
             f"No seed in common on {split}: {seeds}. Name single students, for instance {mine[0].student} and "
             f"{its[0].student}."
         )
+    return paired
+
+
+def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
+    """Both on one split; None without a labelled question in common. Raises RunError without a seed in common."""
+    mine, its, paired = a.on(split), b.on(split), _paired(split, a, b)
     every = {**a.run.predictions, **b.run.predictions}
     keys = [
         key
@@ -123,7 +184,17 @@ def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], con
     test = comparison(one, other, answers, confidence)
     assert test is not None  # there are keys
     mine, its = right([answers[one], answers[other]], keys).sum(axis=1)
-    return Seed(seeds=(one.seed, other.seed), right=(int(mine), int(its)), test=test)
+    return Seed(
+        seeds=(one.seed, other.seed),
+        right=(int(mine), int(its)),
+        commonest=(_commonest(answers[one], keys), _commonest(answers[other], keys)),
+        test=test,
+    )
+
+
+def _commonest(answers: Mapping[str, Answer], keys: Sequence[str]) -> Commonest:
+    ((answer, times),) = Counter(answers[key].answer for key in keys).most_common(1)
+    return Commonest(answer, times)
 
 
 def _side(named: str, label: str) -> _Side:
