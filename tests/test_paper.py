@@ -34,7 +34,7 @@ def test_as_it_stands_it_is_the_papers(name: str) -> None:
     assert "facebook/opt-1.3b" in models and all(model.startswith("facebook/opt-") for model in models)
     votes = [decoding for decoding in found.evaluation.decodings.values() if decoding.votes > 1]
     assert all((decoding.votes, decoding.temperature) == (30, 0.7) for decoding in votes)
-    assert found.published.results and len(found.published.differences) >= 4
+    assert found.published.results and len(found.published.setup) >= 7 and len(found.published.differences) >= 4
 
 
 @pytest.mark.parametrize("name", FILES)

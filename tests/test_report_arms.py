@@ -37,7 +37,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"what": "Label-Only", "where": "Table 2b", "row": "label-only", "value": 62.7, "decoding": "greedy"},
         {"what": "Elsewhere", "where": "Table 9", "row": "scotd", "split": "moon", "value": 1.0, "note": "far off"},
     ]
-    published = {"results": results, "differences": ["The students here are *smaller*."]}
+    published = {
+        "results": results,
+        "setup": {"student": "big-student", "training.batch_chains": 32, "sampling.chains_per_question": 30},
+        "differences": ["The students here are *smaller*."],
+    }
     folder = make_sweep(tmp_path_factory.mktemp("runs") / "swept", experiment={**SWEPT, "published": published})
     write_report(folder)
     return folder
@@ -415,6 +419,9 @@ def test_published_numbers_stand_beside_the_arms_at_their_place(swept: Path) -> 
     for wanted in ("58.3 %", points, "far off", "Table 9"):
         assert wanted in text and wanted in table, wanted
     assert "SCoTD <few-shot>" in text and r"SCoTD \<few-shot\>" in table
+    other = ("student: big-student there, small-student-135m here.", "sampling.chains_per_question: 30 there, 8 here.")
+    assert found.differences == (*other, "The students here are *smaller*.")  # what is as there is not named
+    assert all(sentence in text for sentence in other)
     assert "The students here are *smaller*." in text and r"- The students here are \*smaller\*." in table
     value = json.loads((swept / "summary.json").read_text())["published"][0]
     assert value["rows"][0]["ours"]["mean"] == first.arm.mean and value["rows"][3]["ours"] is None

@@ -128,3 +128,5 @@ def test_published_results_name_rows_and_decodings_of_the_file(tmp_path: Path) -
     ):
         with pytest.raises(ConfigError, match=said):
             loaded(tmp_path, students, published={"results": [{**entry, **wrong}]})
+    with pytest.raises(ConfigError, match=r"published\.setup names no setting: 'training\.epoch'"):
+        loaded(tmp_path, students, published={"setup": {"training.epochs": 1, "training.epoch": 1}})

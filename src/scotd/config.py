@@ -346,9 +346,14 @@ class PublishedResult(Section):
 
 
 class PublishedConfig(Section):
-    """What others published, for the report to set our numbers beside; `differences` in set-up are sentences."""
+    """What others published, for the report to set our numbers beside.
+
+    `setup` holds their settings by key path, as far as they are known; the report says where a run's own are others.
+    `differences` in set-up that no setting tells are sentences.
+    """
 
     results: tuple[PublishedResult, ...] = ()
+    setup: dict[str, Any] = Field(default_factory=dict)
     differences: tuple[str, ...] = ()
 
 
@@ -424,6 +429,12 @@ class Experiment(Section):
             if result.decoding not in (None, *self.evaluation.decodings):
                 known = did_you_mean(str(result.decoding), self.evaluation.decodings)
                 raise ValueError(f"published.results, item {number}, names no decoding: '{result.decoding}'.{known}")
+        own = self.model_dump(mode="json")
+        for key in self.published.setup:
+            try:
+                setting(own, key)
+            except KeyError:
+                raise ValueError(f"published.setup names no setting: '{key}'") from None
         return self
 
     def rows(self) -> set[str]:
@@ -451,6 +462,16 @@ class Experiment(Section):
         """Training settings of one student: the experiment's with the student's own on top."""
         merged = {**self.training.model_dump(), **self.students[student].training}
         return _validated(TrainingConfig, merged, f"students.{student}.training")
+
+
+def setting(settings: Mapping[str, Any], key: str) -> Any:
+    """The setting at a key path, "training.epochs". Raises KeyError where there is none."""
+    found: Any = settings
+    for part in key.split("."):
+        if not isinstance(found, Mapping):
+            raise KeyError(key)
+        found = found[part]
+    return found
 
 
 def portable(value: Any) -> Any:

@@ -6,6 +6,7 @@ No test stands between them: what was published comes without its questions' ans
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scotd.config import portable, setting
 from scotd.report.data import Arm, SplitTable
 from scotd.report.load import Run
 
@@ -25,7 +26,8 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The published numbers that one experiment names, and its sentences about differences in set-up."""
+    """The published numbers that one experiment names, and the differences in set-up: where a setting is another one,
+    then the experiment's own sentences."""
 
     run: str
     rows: tuple[Beside, ...]
@@ -35,7 +37,7 @@ class Published:
 def published(run: Run, label: str, tables: Sequence[SplitTable]) -> Published | None:
     """Set a run's arms beside the published numbers; None where its experiment names none."""
     section = run.experiment.published
-    if not section.results and not section.differences:
+    if not section.results and not section.setup and not section.differences:
         return None
     arms = [arm for table in tables for arm in table.arms if arm.cell.run == label]
     rows: list[Beside] = []
@@ -59,4 +61,10 @@ def published(run: Run, label: str, tables: Sequence[SplitTable]) -> Published |
             )
             for arm in fitting or [None]
         ]
-    return Published(run=label, rows=tuple(rows), differences=section.differences)
+    own = portable(run.experiment.model_dump(mode="json"))
+    other = [
+        f"{key}: {value} there, {here} here."
+        for key, value in section.setup.items()
+        if (here := setting(own, key)) != value
+    ]
+    return Published(run=label, rows=tuple(rows), differences=(*other, *section.differences))
