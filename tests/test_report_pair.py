@@ -9,7 +9,7 @@ from test_report_arms import GIVEN, RIGHT, TWO, given_run, outcome
 
 from scotd.cli import cli
 from scotd.errors import RunError
-from scotd.report.pair import compared, further
+from scotd.report.pair import compared
 from scotd.stats import mcnemar_exact
 
 
@@ -116,7 +116,7 @@ def test_the_command_says_it_in_lines(run: Path, capsys: pytest.CaptureFixture[s
     assert said[0] == "test: 10 labelled questions that both answered"
     assert said[1] == (
         "  seed 0: right 5 : 3; only the first right : only the second 3 : 1, exact McNemar p = 0.62; "
-        "answered most often: pleased to 5 : not said to 7"
+        "commonest answer 'not said' (5 of 10) : 'not said' (7 of 10)"
     )
     assert said[3].startswith("  the first over the second: +20.0 points (95 %: ") and said[3].endswith("and 2 seeds")
 
@@ -125,26 +125,55 @@ def test_what_each_answers_most_often_is_told(run: Path, tmp_path: Path) -> None
     mute = given_run(tmp_path / "mute", {"scotd-seed0": outcome("1??0??????")}, students=TWO, seeds=[0])
     (pair,) = compared(f"{run}:labels", f"{mute}:scotd").pairs
     assert pair.seeds[0].commonest == (("not said", 7), (None, 8))
+    (pair,) = compared(f"{run}:scotd-seed0", f"{mute}:scotd").pairs
+    assert pair.seeds[0].commonest[0] == ("not said", 5)  # of two that are as common the first by name
 
 
 def test_a_difference_is_set_against_another_pairs(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = (f"{run}:scotd", f"{run}:labels"), (f"{run}:base", f"{run}:labels")
-    found = further("test", one, other)
-    assert (found.questions, found.seeds) == (10, 2)
-    assert found.difference.mean == pytest.approx(0.2 - (0.2 - 0.4))
-    assert further("test", one, one).difference == ((0.0), (0.0, 0.0), 1.0)
-    few = given_run(tmp_path / "few", {"base": outcome("00011")}, students=TWO, seeds=[])
-    assert further("test", one, (f"{few}:base", f"{run}:labels")).questions == 5
+    (pair,) = compared(*one, over=other).pairs
+    assert pair.further is not None
+    assert (pair.further.questions, pair.further.seeds) == (10, 2)
+    assert pair.further.means == pytest.approx((0.2, -0.2)) and pair.further.difference.mean == pytest.approx(0.4)
+    (pair,) = compared(*one, over=one).pairs
+    assert pair.further is not None and pair.further.difference == (0.0, (0.0, 0.0), 1.0)
     cli.main(["compare", *one, "--over", *other], standalone_mode=False)
-    assert "  that difference over the other pair's: +40.0 points (95 %: " in capsys.readouterr().out
-    with pytest.raises(RunError, match=r"Not all of them answered dev\."):
-        further("dev", one, other)
+    last = capsys.readouterr().out.splitlines()[-1]
+    means = "+20.0 and -20.0 on the 10 labelled questions that all four answered"
+    assert last.startswith(f"  that over the other pair's, {means}: +40.0 points")
+    assert last.endswith("and 2 seeds")
 
 
-def test_pairs_of_other_numbers_of_seeds_are_refused(run: Path, tmp_path: Path) -> None:
-    three = {f"{name}-seed{seed}": outcome("1111100000") for name in ("scotd", "labels") for seed in (0, 1, 2)}
-    more = given_run(tmp_path / "more", three, students=TWO, seeds=[0, 1, 2])
-    with pytest.raises(RunError, match=r"have 3 seeds on test, .* 2: name single students"):
-        further("test", (f"{more}:scotd", f"{more}:labels"), (f"{run}:scotd", f"{run}:labels"))
+def test_another_pair_is_met_on_its_questions_and_seeds(run: Path, tmp_path: Path) -> None:
+    one = f"{run}:scotd", f"{run}:labels"
+    few = given_run(tmp_path / "few", {"base": outcome("00011")}, students=TWO, seeds=[])
+    (pair,) = compared(*one, over=(f"{few}:base", f"{run}:labels")).pairs
+    assert pair.against.pairs == 10 and pair.further is not None and pair.further.questions == 5
+    assert pair.further.means == pytest.approx((1 - 0.6, 0.4 - 0.6))
+
+    later = {f"{name}-seed{seed}": outcome("1111100000") for name in ("scotd", "labels") for seed in (1, 2)}
+    other = given_run(tmp_path / "later", later, students=TWO, seeds=[1, 2])
+    (pair,) = compared(*one, over=(f"{other}:scotd", f"{other}:labels")).pairs
+    assert len(pair.seeds) == 2 and pair.further is not None and pair.further.seeds == 1
+    assert pair.further.means == pytest.approx((0.2, 0.0))  # of seed 1 alone
+    last = {f"{name}-seed{seed}": outcome("1111100000") for name in ("scotd", "labels") for seed in (3, 4)}
+    other = given_run(tmp_path / "last", last, students=TWO, seeds=[3, 4])
+    with pytest.raises(RunError, match=r"The four have no seed in common on test"):
+        compared(*one, over=(f"{other}:scotd", f"{other}:labels"))
+
+
+def test_another_pair_that_cannot_be_met_is_refused_before_anything_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = f"{run}:scotd", f"{run}:labels"
+    other = given_run(tmp_path / "other", GIVEN, students=TWO, seeds=[0, 1])
+    asked = [question("test", number, gold=RIGHT) for number in range(10)]
+    write_corpus(run / "corpus.sqlite", asked, [])
+    write_corpus(other / "corpus.sqlite", [replace(held, stem="Another text.") for held in asked], [])
+    with pytest.raises(RunError, match="The four have no labelled question in common on test"):
+        cli.main(["compare", *one, "--over", f"{other}:scotd", f"{other}:labels"], standalone_mode=False)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(RunError, match=r"--split tes: all four answered test\. Did you mean 'test'\?"):
+        compared(*one, over=one, split="tes")

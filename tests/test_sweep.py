@@ -128,5 +128,26 @@ def test_published_results_name_rows_and_decodings_of_the_file(tmp_path: Path) -
     ):
         with pytest.raises(ConfigError, match=said):
             loaded(tmp_path, students, published={"results": [{**entry, **wrong}]})
-    with pytest.raises(ConfigError, match=r"published\.setup names no setting: 'training\.epoch'"):
-        loaded(tmp_path, students, published={"setup": {"training.epochs": 1, "training.epoch": 1}})
+    for setup, said in (
+        (
+            {"training.epoch": 1},
+            r"published\.setup, training\.epoch: there is no setting 'epoch'\. Did you mean 'epochs'",
+        ),
+        ({"training": {"epochs": 1}}, "published.setup: 'training' is a section"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            loaded(tmp_path, students, published={"setup": setup})
+
+
+def test_published_settings_are_set_against_those_of_every_trained_student(tmp_path: Path) -> None:
+    students = {
+        "scotd": {"target": "scotd", "sweep": {"training.learning_rate": [1e-4, 2e-4]}},
+        "labels": {"target": "label-only", "model": "other", "training": {"epochs": 3, "learning_rate": 1e-4}},
+        "base": {"target": "undistilled", "model": "third"},
+    }
+    setup = {"training.lora.rank": 8, "train_on": [], "training.epochs": 1, "student": "small", "note": "x"}
+    found = loaded(tmp_path, students, published={"setup": setup})
+    assert found.settings_at("training.learning_rate") == [1e-4, 2e-4]
+    assert found.settings_at("training.epochs") == [1, 3]
+    assert found.settings_at("student") == [found.student, "other"]
+    assert found.settings_at("training.lora.rank") == [None]  # below what is null everything is

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
-from scotd.sweep import expand, put
+from scotd.sweep import at, expand, put
 from scotd.types import Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -348,8 +348,8 @@ class PublishedResult(Section):
 class PublishedConfig(Section):
     """What others published, for the report to set our numbers beside.
 
-    `setup` holds their settings by key path, as far as they are known; the report says where a run's own are others.
-    `differences` in set-up that no setting tells are sentences.
+    `setup` holds their settings by key path, as far as they are known; the report says where a run's own, or those of
+    a student of it, are others. `differences` in set-up that no setting tells are sentences.
     """
 
     results: tuple[PublishedResult, ...] = ()
@@ -429,13 +429,27 @@ class Experiment(Section):
             if result.decoding not in (None, *self.evaluation.decodings):
                 known = did_you_mean(str(result.decoding), self.evaluation.decodings)
                 raise ValueError(f"published.results, item {number}, names no decoding: '{result.decoding}'.{known}")
-        own = self.model_dump(mode="json")
         for key in self.published.setup:
             try:
-                setting(own, key)
-            except KeyError:
-                raise ValueError(f"published.setup names no setting: '{key}'") from None
+                found = self.settings_at(key)
+            except ConfigError as error:
+                raise ValueError(f"published.setup, {error}") from None
+            if any(isinstance(one, dict) for one in found):
+                raise ValueError(f"published.setup: '{key}' is a section: name its settings one by one")
         return self
+
+    def settings_at(self, key: str) -> list[Any]:
+        """What stands at a key path, as JSON has it: of `training` and `student` what each trained student has, each
+        value once. Raises ConfigError for a path that leads nowhere."""
+        section, _, rest = key.partition(".")
+        trained = {name: one for name, one in self.students.items() if one.target.trained}
+        if section == "training" and rest and trained:
+            every = [at(self.training_of(name).model_dump(mode="json"), rest, key) for name in trained]
+        elif key == "student" and trained:
+            every = [one.model or self.student for one in trained.values()]
+        else:
+            every = [at(self.model_dump(mode="json"), key, key)]
+        return [one for number, one in enumerate(every) if one not in every[:number]]
 
     def rows(self) -> set[str]:
         """Names of the rows of `students`: those of the students, with a sweep's once."""
@@ -462,16 +476,6 @@ class Experiment(Section):
         """Training settings of one student: the experiment's with the student's own on top."""
         merged = {**self.training.model_dump(), **self.students[student].training}
         return _validated(TrainingConfig, merged, f"students.{student}.training")
-
-
-def setting(settings: Mapping[str, Any], key: str) -> Any:
-    """The setting at a key path, "training.epochs". Raises KeyError where there is none."""
-    found: Any = settings
-    for part in key.split("."):
-        if not isinstance(found, Mapping):
-            raise KeyError(key)
-        found = found[part]
-    return found
 
 
 def portable(value: Any) -> Any:

@@ -25,7 +25,8 @@ _AT_ONCE = 1_000  # resamples in memory as floats
 
 
 class Interval(NamedTuple):
-    """Two bounds, low <= high: of a proportion within 0 and 1, of a difference of two within -1 and 1."""
+    """Two bounds, low <= high: of a proportion within 0 and 1, of a difference of two within -1 and
+    1, of a difference of differences within -2 and 2."""
 
     low: float
     high: float

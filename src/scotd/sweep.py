@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from scotd.errors import ConfigError
+from scotd.errors import ConfigError, did_you_mean
 
 SEED = "training.seed"
 
@@ -70,6 +70,22 @@ def put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
             raise ConfigError(f"{where}: '{part}' is a value, not a section.")
         node = node[at]
     node[_place(node, last, where)] = value
+
+
+def at(raw: Any, key: str, where: str) -> Any:
+    """What stands at a key path; below a setting that is null everything is.
+
+    Raises ConfigError, naming `where`, for a path that leads nowhere.
+    """
+    node: Any = raw
+    for part in key.split("."):
+        if node is None:
+            return None
+        if not isinstance(node, (dict, list)) or (isinstance(node, dict) and part not in node):
+            known = did_you_mean(part, node) if isinstance(node, dict) else ""
+            raise ConfigError(f"{where}: there is no setting '{part}'.{known}")
+        node = node[_place(node, part, where)]
+    return node
 
 
 def _place(node: dict[str, Any] | list[Any], part: str, where: str) -> Any:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from scotd.config import Experiment
     from scotd.experiment import Cell
     from scotd.experiment.run import Show
+    from scotd.report.pair import Compared
+    from scotd.stats import Difference
 
 
 @click.command(short_help="Sample, select, train, evaluate, report; resumes.")
@@ -167,12 +169,9 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
     scotd compare runs/mine:scotd:vote runs/mine:scotd --split test
     scotd compare runs/sizes:scotd-1b runs/sizes:labels-1b --over runs/sizes:scotd runs/sizes:labels
     """
-    from scotd.report.pair import Commonest, compared, further
+    from scotd.report.pair import compared
 
-    def most(found: Commonest) -> str:
-        return f"{'nothing readable' if found.answer is None else found.answer} to {found.times:,}"
-
-    found = compared(first, second, split=split)
+    found = compared(first, second, split=split, over=over)
     for note in found.notes:
         say(f"note: {note}")
     for pair in found.pairs:
@@ -180,29 +179,35 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
         for seed in pair.seeds:
             names = " : ".join("no seed" if name is None else f"seed {name}" for name in dict.fromkeys(seed.seeds))
             test = seed.test
+            most = [
+                f"{'nothing readable' if answer is None else repr(answer)} ({times:,} of {pair.against.pairs:,})"
+                for answer, times in seed.commonest
+            ]
             click.echo(
                 safe(
                     f"  {names}: right {seed.right[0]:,} : {seed.right[1]:,}; only the first right : only the second "
-                    f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}; answered most "
-                    f"often: {' : '.join(most(one) for one in seed.commonest)}"
+                    f"{test.only_this:,} : {test.only_baseline:,}, exact McNemar p = {test.p:.2g}; commonest answer "
+                    f"{' : '.join(most)}"
                 )
             )
         if pair.alone:
             click.echo(f"  left out, as one of them alone has it: {', '.join(f'seed {seed}' for seed in pair.alone)}")
-        mean, (low, high), p = pair.against.difference
-        drawn = "questions" if len(pair.seeds) == 1 else f"questions and {len(pair.seeds)} seeds"
-        click.echo(
-            f"  the first over the second: {100 * mean:+.1f} points ({100 * found.confidence:g} %: {100 * low:.1f} to "
-            f"{100 * high:.1f}), p = {p:.2g}, bootstrap over {drawn}"
-        )
-        if over is not None:
-            more = further(pair.split, (first, second), over)
-            mean, (low, high), p = more.difference
+        click.echo(f"  the first over the second: {_difference(pair.against.difference, found, len(pair.seeds))}")
+        if pair.further is not None:
+            own, other = (f"{100 * mean:+.1f}" for mean in pair.further.means)
             click.echo(
-                f"  that difference over the other pair's: {100 * mean:+.1f} points ({100 * found.confidence:g} %: "
-                f"{100 * low:.1f} to {100 * high:.1f}), p = {p:.2g}, on {more.questions:,} questions that all four "
-                "answered"
+                f"  that over the other pair's, {own} and {other} on the {pair.further.questions:,} labelled questions "
+                f"that all four answered: {_difference(pair.further.difference, found, pair.further.seeds)}"
             )
+
+
+def _difference(found: "Difference", compared: "Compared", seeds: int) -> str:
+    mean, (low, high), p = found
+    drawn = "questions" if seeds == 1 else f"questions and {seeds} seeds"
+    return (
+        f"{100 * mean:+.1f} points ({100 * compared.confidence:g} %: {100 * low:.1f} to {100 * high:.1f}), "
+        f"p = {p:.2g}, bootstrap over {drawn}"
+    )
 
 
 @click.command(short_help="Put a run's results into one small file.")

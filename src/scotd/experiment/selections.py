@@ -207,7 +207,8 @@ def _label(config: FilterConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The chains of one question: what the rule made of them, and those that it kept; `chains` of no blind filter."""
+    """The chains of one question: what the rule made of them, and those that it kept. For a blind filter nothing is read,
+    and `chains` are empty."""
 
     question: Question
     fates: Sequence[Fate]
@@ -251,6 +252,7 @@ class _Narrowing:
         chosen, budget = self.chosen, self.config.budget
         budgets: dict[str, int] = {}
         if chosen.spread is not None:
+            assert not chosen.blind, "a spread is made of texts"
             held = (group for group in self._groups() if group.candidates)
             spread = {group.question.key: chosen.spread(group.rationales()) for group in held}
             budgets = spread_budgets(spread, budget)

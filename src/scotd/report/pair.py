@@ -2,7 +2,7 @@
 
     for pair in compared("runs/quarel_chains:five", "runs/quarel_words:words").pairs:
         print(pair.split, pair.against.difference)
-    gain = further("test", ("runs/sizes:scotd-1b", "runs/sizes:labels-1b"), ("runs/sizes:scotd", "runs/sizes:labels"))
+    compared("runs/sizes:scotd-1b", "runs/sizes:labels-1b", over=("runs/sizes:scotd", "runs/sizes:labels"))
 
 A side is RUN:ROW, or RUN:STUDENT for one of a sweep's students, with or without its seed, and :DECODING behind it where
 the answers are not the greedy ones.
@@ -10,7 +10,7 @@ the answers are not the greedy ones.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from scotd.errors import RunError, did_you_mean
@@ -24,7 +24,7 @@ from scotd.stats import Bootstrap, Difference
 
 class Commonest(NamedTuple):
     """What a student answers most often, None where that is nothing readable, and to how many questions: one that has
-    learnt no more than a letter is known by it."""
+    learnt no more than a letter is known by it. Of equals the first by name."""
 
     answer: str | None
     times: int
@@ -42,25 +42,28 @@ class Seed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Further:
+    """By how much the difference of one pair is greater than that of another, over the questions that all four sides
+    answered and the seeds that all have; `means` are the two differences themselves, there."""
+
+    questions: int
+    seeds: int
+    means: tuple[float, float]
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """Both sides on one split: each seed, and the mean difference over all of them, on the questions that all answered.
 
-    `alone` are seeds that one side has and the other has not.
+    `alone` are seeds that one side has and the other has not; `further` is there where another pair was named.
     """
 
     split: str
     seeds: tuple[Seed, ...]
     against: Against
     alone: tuple[Value, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Further:
-    """By how much one pair's difference is greater than another's, on the questions that all four answered."""
-
-    questions: int
-    seeds: int
-    difference: Difference
+    further: Further | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,64 +94,69 @@ class _Side:
         return [note for note in self.run.part.notes if note.startswith(files)]
 
 
-def compared(first: str, second: str, *, split: str | None = None) -> Compared:
+def compared(first: str, second: str, *, split: str | None = None, over: tuple[str, str] | None = None) -> Compared:
     """Compare two sides on every split that both answered, or on one; intervals have the first run's confidence.
 
-    Raises RunError where a side is none, or where there is nothing to compare.
+    With `over`, two sides more, their difference is set against the first two's: do larger students gain more from
+    chains? Then splits are those that all four answered. Raises RunError where a side is none, or where there is
+    nothing to compare.
     """
-    a, b = _side(first, "1"), _side(second, "2")
-    shared = [name for name in a.splits if name in b.splits]
+    named = (first, second, *(over or ()))
+    sides = [_side(name, str(number)) for number, name in enumerate(named, start=1)]
+    shared = [name for name in sides[0].splits if all(name in one.splits for one in sides)]
     if not shared:
-        raise RunError(
-            f"{first} and {second} answered no split in common: {', '.join(a.splits)}; {', '.join(b.splits)}."
-        )
+        answered = "; ".join(", ".join(one.splits) for one in sides)
+        raise RunError(f"{' and '.join(named)} answered no split in common: {answered}.")
     if split is not None and split not in shared:
-        raise RunError(f"--split {split}: both answered {', '.join(shared)}.{did_you_mean(split, shared)}")
-    bootstrap = Bootstrap(a.run.experiment.evaluation.confidence)
-    found = [_on(name, a, b, bootstrap) for name in shared if split in (None, name)]
-    pairs = tuple(pair for pair in found if pair is not None)
+        both = "both" if over is None else "all four"
+        raise RunError(f"--split {split}: {both} answered {', '.join(shared)}.{did_you_mean(split, shared)}")
+    bootstrap = Bootstrap(sides[0].run.experiment.evaluation.confidence)
+    found = [(name, _on(name, sides[0], sides[1], bootstrap)) for name in shared if split in (None, name)]
+    pairs = [(name, pair) for name, pair in found if pair is not None]
     if not pairs:
         raise RunError(f"{first} and {second} have no labelled question in common on {split or ', '.join(shared)}.")
-    return Compared(pairs=pairs, confidence=bootstrap.confidence, notes=tuple(dict.fromkeys([*a.notes, *b.notes])))
-
-
-def further(split: str, pair: tuple[str, str], other: tuple[str, str]) -> Further:
-    """Compare the difference of a pair of sides with that of another pair: do larger students gain more from chains?
-
-    Raises RunError where a side is none, or where the four have no labelled question or other numbers of seeds.
-    """
-    a, b, c, d = (_side(named, str(number)) for number, named in enumerate((*pair, *other), start=1))
-    paired, others = _paired(split, a, b), _paired(split, c, d)
-    if len(paired) != len(others) and 1 not in (len(paired), len(others)):
-        raise RunError(
-            f"{' and '.join(pair)} have {len(paired)} seeds on {split}, {' and '.join(other)} {len(others)}: name "
-            "single students."
-        )
-    four = [
-        [side.run.predictions[cell] for cell in cells]
-        for side, cells in zip((a, b, c, d), (*zip(*paired, strict=True), *zip(*others, strict=True)), strict=True)
-    ]
-    keys = [
-        key
-        for key in common_questions([answers for side in four for answers in side])
-        if all(one_text(a.run, side.run, key) for side in (b, c, d))
-    ]
-    if not keys:
-        raise RunError(f"{', '.join((*pair, *other))} have no labelled question in common on {split}.")
-    first, second, third, fourth = (right(side, keys) for side in four)
-    bootstrap = Bootstrap(a.run.experiment.evaluation.confidence)
-    return Further(
-        questions=len(keys),
-        seeds=max(len(paired), len(others)),
-        difference=bootstrap.difference(first - second, third - fourth),
+    if over is not None:
+        pairs = [(name, replace(pair, further=_further(name, sides, bootstrap))) for name, pair in pairs]
+    return Compared(
+        pairs=tuple(pair for _, pair in pairs),
+        confidence=bootstrap.confidence,
+        notes=tuple(dict.fromkeys(note for one in sides for note in one.notes)),
     )
 
 
-def _paired(split: str, a: _Side, b: _Side) -> list[tuple[Cell, Cell]]:
-    """The cells of both on a split, by seed. Raises RunError where one has none there, or without a seed in common."""
+def _further(split: str, sides: Sequence[_Side], bootstrap: Bootstrap) -> Further:
+    """The difference of the first two sides over that of the last two. Raises RunError where the four have no question
+    or no seed in common."""
+    here = [one.on(split) for one in sides]
+    seeded = [{cell.seed for cell in cells} for cells in here if len(cells) > 1]  # one cell stands against each
+    seeds = [cell.seed for cell in max(here, key=len) if all(cell.seed in held for held in seeded)]
+    if not seeds:
+        raise RunError(f"The four have no seed in common on {split}: name single students.")
+    chosen = [
+        cells if len(cells) == 1 else sorted((one for one in cells if one.seed in seeds), key=lambda one: str(one.seed))
+        for cells in here
+    ]
+    four = [[one.run.predictions[cell] for cell in cells] for one, cells in zip(sides, chosen, strict=True)]
+    keys = [
+        key
+        for key in common_questions([answers for side in four for answers in side])
+        if all(one_text(sides[0].run, other.run, key) for other in sides[1:])
+    ]
+    if not keys:
+        raise RunError(f"The four have no labelled question in common on {split}.")
+    first, second, third, fourth = (right(side, keys) for side in four)
+    gains = first - second, third - fourth
+    return Further(
+        questions=len(keys),
+        seeds=len(seeds),
+        means=(float(gains[0].mean()), float(gains[1].mean())),
+        difference=bootstrap.difference(*gains),
+    )
+
+
+def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
+    """Both on one split; None without a labelled question in common. Raises RunError without a seed in common."""
     mine, its = a.on(split), b.on(split)
-    if not mine or not its:
-        raise RunError(f"Not all of them answered {split}.")
     paired = seed_pairs(mine, its)
     if not paired:
         seeds = "; ".join(", ".join(str(cell.seed) for cell in cells) for cells in (mine, its))
@@ -156,12 +164,6 @@ def _paired(split: str, a: _Side, b: _Side) -> list[tuple[Cell, Cell]]:
             f"No seed in common on {split}: {seeds}. Name single students, for instance {mine[0].student} and "
             f"{its[0].student}."
         )
-    return paired
-
-
-def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
-    """Both on one split; None without a labelled question in common. Raises RunError without a seed in common."""
-    mine, its, paired = a.on(split), b.on(split), _paired(split, a, b)
     every = {**a.run.predictions, **b.run.predictions}
     keys = [
         key
@@ -193,8 +195,9 @@ def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], con
 
 
 def _commonest(answers: Mapping[str, Answer], keys: Sequence[str]) -> Commonest:
-    ((answer, times),) = Counter(answers[key].answer for key in keys).most_common(1)
-    return Commonest(answer, times)
+    times = Counter(answers[key].answer for key in keys)
+    answer = min(times, key=lambda one: (-times[one], one or ""))
+    return Commonest(answer, times[answer])
 
 
 def _side(named: str, label: str) -> _Side:

@@ -3,10 +3,12 @@
 No test stands between them: what was published comes without its questions' answers, and often without their number.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from scotd.config import portable, setting
+from scotd.config import Experiment, portable
 from scotd.report.data import Arm, SplitTable
 from scotd.report.load import Run
 
@@ -61,10 +63,20 @@ def published(run: Run, label: str, tables: Sequence[SplitTable]) -> Published |
             )
             for arm in fitting or [None]
         ]
-    own = portable(run.experiment.model_dump(mode="json"))
-    other = [
-        f"{key}: {value} there, {here} here."
-        for key, value in section.setup.items()
-        if (here := setting(own, key)) != value
-    ]
-    return Published(run=label, rows=tuple(rows), differences=(*other, *section.differences))
+    other = [_other(run.experiment, key, value) for key, value in section.setup.items()]
+    sentences = (*(sentence for sentence in other if sentence is not None), *section.differences)
+    return Published(run=label, rows=tuple(rows), differences=sentences)
+
+
+def _other(experiment: Experiment, key: str, value: Any) -> str | None:
+    """A sentence where what stands at a key path is not a published value alone."""
+    imported = key == "teacher.model" and experiment.teacher.kind == "imported"
+    here = experiment.settings_at("teacher.name" if imported else key)
+    if here == [value]:
+        return None
+    return f"{key}: {_text(value)} there, {' and '.join(map(_text, here))} here."
+
+
+def _text(value: Any) -> str:
+    shown = portable(value)
+    return shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
