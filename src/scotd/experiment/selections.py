@@ -207,8 +207,8 @@ def _label(config: FilterConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The chains of one question: what the rule made of them, and those that it kept. For a blind filter nothing is read,
-    and `chains` are empty."""
+    """The chains of one question: what the rule made of them, and those that it kept. For a blind filter nothing is
+    read, and `chains` are empty."""
 
     question: Question
     fates: Sequence[Fate]
