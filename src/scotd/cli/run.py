@@ -167,7 +167,7 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
     \b
     scotd compare runs/quarel_chains:five runs/quarel_words:words
     scotd compare runs/mine:scotd:vote runs/mine:scotd --split test
-    scotd compare runs/sizes:scotd-1b runs/sizes:labels-1b --over runs/sizes:scotd runs/sizes:labels
+    scotd compare runs/s:big runs/s:big-labels --over runs/s:small runs/s:small-labels
     """
     from scotd.report.pair import compared
 
