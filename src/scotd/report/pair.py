@@ -111,14 +111,14 @@ def compared(first: str, second: str, *, split: str | None = None, over: tuple[s
         both = "both" if over is None else "all four"
         raise RunError(f"--split {split}: {both} answered {', '.join(shared)}.{did_you_mean(split, shared)}")
     bootstrap = Bootstrap(sides[0].run.experiment.evaluation.confidence)
-    found = [(name, _on(name, sides[0], sides[1], bootstrap)) for name in shared if split in (None, name)]
-    pairs = [(name, pair) for name, pair in found if pair is not None]
+    found = [_on(name, sides[0], sides[1], bootstrap) for name in shared if split in (None, name)]
+    pairs = [pair for pair in found if pair is not None]
     if not pairs:
         raise RunError(f"{first} and {second} have no labelled question in common on {split or ', '.join(shared)}.")
     if over is not None:
-        pairs = [(name, replace(pair, further=_further(name, sides, bootstrap))) for name, pair in pairs]
+        pairs = [replace(pair, further=_further(pair.split, sides, bootstrap)) for pair in pairs]
     return Compared(
-        pairs=tuple(pair for _, pair in pairs),
+        pairs=tuple(pairs),
         confidence=bootstrap.confidence,
         notes=tuple(dict.fromkeys(note for one in sides for note in one.notes)),
     )
