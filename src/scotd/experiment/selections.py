@@ -6,7 +6,7 @@ What is chosen is stored in the corpus, a fate a chain, and streams from there i
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, islice
@@ -207,17 +207,11 @@ def _label(config: FilterConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """The chains of one question: what the rule made of them, and those that it kept. For a blind filter nothing is
-    read, and `chains` are empty."""
+    """The chains of one question: what the rule made of them, and those that it kept."""
 
     question: Question
     fates: Sequence[Fate]
     candidates: Sequence[Candidate]
-    chains: Sequence[Chain] = ()
-
-    def rationales(self) -> Iterator[str]:
-        """Of all its chains, right or wrong."""
-        return (parse(chain.text, self.question, chain.finish).rationale for chain in self.chains)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,10 +246,7 @@ class _Narrowing:
         chosen, budget = self.chosen, self.config.budget
         budgets: dict[str, int] = {}
         if chosen.spread is not None:
-            assert not chosen.blind, "a spread is made of texts"
-            held = (group for group in self._groups() if group.candidates)
-            spread = {group.question.key: chosen.spread(group.rationales()) for group in held}
-            budgets = spread_budgets(spread, budget)
+            budgets = spread_budgets(self._spread(chosen.spread), budget)
         reason = f"over the budget of {_label(self.config)}"
         groups = self._groups()
         with self.progress(f"filter {self.config.name} for {self.student}, questions", len(self.pool.questions)) as bar:
@@ -290,8 +281,24 @@ class _Narrowing:
         plan = self.pool.plan
         return select(plan.experiment.students[self.student].selection, self.pool.answers(self.corpus), plan.questions)
 
+    def _spread(self, number: Callable[[Iterable[str]], float]) -> dict[str, float]:
+        """The number of each question of which something was selected, from all its chains, right or wrong."""
+        return {
+            question.key: number(parse(chain.text, question, chain.finish).rationale for _, chain in held)
+            for question, held in self._read()
+            if any(fate.dropped is None for fate, _ in held)
+        }
+
+    def _read(self) -> Iterator[tuple[Question, list[tuple[Fate, Chain]]]]:
+        """Rule and chains side by side, a question at a time: both streams have the corpus's order."""
+        pairs = zip(self._selected(), self.pool.chains(self.corpus), strict=True)
+        for key, group in groupby(pairs, key=lambda pair: pair[0].question_key):
+            held = list(group)
+            assert all(fate.chain_id == chain.id for fate, chain in held)
+            yield self.pool.plan.questions[key], held
+
     def _groups(self) -> Iterator[_Group]:
-        """Rule and chains side by side: both streams have the corpus's order."""
+        """What the filter chooses from; for a blind one no chain is read."""
         if self.chosen.blind:
             for key, fates in groupby(self._selected(), key=lambda fate: fate.question_key):
                 known = list(fates)
@@ -300,15 +307,11 @@ class _Narrowing:
                 ]
                 yield _Group(question=self.pool.plan.questions[key], fates=known, candidates=unread)
             return
-        pairs = zip(self._selected(), self.pool.chains(self.corpus), strict=True)
-        for key, group in groupby(pairs, key=lambda pair: pair[0].question_key):
-            question, held = self.pool.plan.questions[key], list(group)
-            assert all(fate.chain_id == chain.id for fate, chain in held)
+        for question, held in self._read():
             yield _Group(
                 question=question,
                 fates=[fate for fate, _ in held],
                 candidates=[_candidate(chain, question) for fate, chain in held if fate.dropped is None],
-                chains=[chain for _, chain in held],
             )
 
 

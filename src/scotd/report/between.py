@@ -76,11 +76,17 @@ def _between(arm: Arm, other: Arm, runs: dict[str, Run], bootstrap: Bootstrap) -
     return BetweenRuns(cell=arm.cell, other=other.cell, against=against, why=why)
 
 
-def seed_pairs(cells: Sequence[Cell], others: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Cells of one seed; where either side has one cell only, that with each of the other's."""
-    if 1 in (len(cells), len(others)):
-        return [(cell, other) for cell in cells for other in others]
-    return [(cell, other) for cell in cells for other in others if cell.seed == other.seed]
+def seed_pairs(*sides: Sequence[Cell]) -> list[tuple[Cell, ...]]:
+    """Cells of one seed, one of each side; a side that has one cell only brings it to each."""
+    if not all(sides):
+        return []
+    by_seed = [{cell.seed: cell for cell in cells} for cells in sides]
+    many = [held for held in by_seed if len(held) > 1]
+    seeds = [seed for seed in many[0] if all(seed in held for held in many)] if many else [sides[0][0].seed]
+    return [
+        tuple(held[seed] if len(held) > 1 else cells[0] for cells, held in zip(sides, by_seed, strict=True))
+        for seed in seeds
+    ]
 
 
 def one_text(run: Run, other: Run, key: str) -> bool:

@@ -127,31 +127,30 @@ def compared(first: str, second: str, *, split: str | None = None, over: tuple[s
 def _further(split: str, sides: Sequence[_Side], bootstrap: Bootstrap) -> Further:
     """The difference of the first two sides over that of the last two. Raises RunError where the four have no question
     or no seed in common."""
-    here = [one.on(split) for one in sides]
-    seeded = [{cell.seed for cell in cells} for cells in here if len(cells) > 1]  # one cell stands against each
-    seeds = [cell.seed for cell in max(here, key=len) if all(cell.seed in held for held in seeded)]
-    if not seeds:
+    met = seed_pairs(*(one.on(split) for one in sides))
+    if not met:
         raise RunError(f"The four have no seed in common on {split}: name single students.")
-    chosen = [
-        cells if len(cells) == 1 else sorted((one for one in cells if one.seed in seeds), key=lambda one: str(one.seed))
-        for cells in here
-    ]
-    four = [[one.run.predictions[cell] for cell in cells] for one, cells in zip(sides, chosen, strict=True)]
-    keys = [
-        key
-        for key in common_questions([answers for side in four for answers in side])
-        if all(one_text(sides[0].run, other.run, key) for other in sides[1:])
-    ]
+    keys = _common(sides, met)
     if not keys:
         raise RunError(f"The four have no labelled question in common on {split}.")
-    first, second, third, fourth = (right(side, keys) for side in four)
+    first, second, third, fourth = (
+        right([one.run.predictions[cell] for cell in cells], keys)
+        for one, cells in zip(sides, zip(*met, strict=True), strict=True)
+    )
     gains = first - second, third - fourth
     return Further(
         questions=len(keys),
-        seeds=len(seeds),
+        seeds=len(met),
         means=(float(gains[0].mean()), float(gains[1].mean())),
         difference=bootstrap.difference(*gains),
     )
+
+
+def _common(sides: Sequence[_Side], met: Sequence[tuple[Cell, ...]]) -> list[str]:
+    """The questions that every cell answered, one of each side in each of `met`, and that read alike in all runs."""
+    answers = [one.run.predictions[cell] for cells in met for one, cell in zip(sides, cells, strict=True)]
+    first, *others = sides
+    return [key for key in common_questions(answers) if all(one_text(first.run, one.run, key) for one in others)]
 
 
 def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
@@ -165,11 +164,7 @@ def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
             f"{its[0].student}."
         )
     every = {**a.run.predictions, **b.run.predictions}
-    keys = [
-        key
-        for key in common_questions([every[cell] for pair in paired for cell in pair])
-        if one_text(a.run, b.run, key)
-    ]
+    keys = _common((a, b), paired)
     answers = {cell: {key: every[cell][key] for key in keys} for pair in paired for cell in pair}
     against = compare([(answers[one], answers[other]) for one, other in paired], paired[0][1], bootstrap)
     if against is None:
