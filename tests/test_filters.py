@@ -145,6 +145,18 @@ def test_a_filter_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     assert keep(find("last", file), "t/q", candidates, 2, 0) == {one.chain_id for one in candidates[2:]}
 
 
+def test_ones_own_filter_reads_its_measures_by_name(tmp_path: Path) -> None:
+    file = own(
+        tmp_path,
+        "def least(candidates, budget, draw):\n"
+        "    return sorted(range(len(candidates)), key=lambda i: candidates[i].measures['gain'])[:budget]\n",
+    )
+    chosen = find("least", file, Need.GAIN)
+    candidates = measured(Need.GAIN, 3.0, 1.0, 2.0)
+    assert chosen.need is Need.GAIN
+    assert keep(chosen, "t/q", candidates, 2, 0) == {one.chain_id for one in candidates[1:]}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

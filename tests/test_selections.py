@@ -148,6 +148,28 @@ def test_what_a_model_measures_is_measured_once(
     assert passes == []  # another budget reads the stored numbers
 
 
+def test_a_filter_of_ones_own_gets_what_it_needs_from_a_model(select: Select, tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    file = tmp_path / "bench" / "mine.py"
+    mine = {"filter": {"name": "by_gain", "file": "mine.py", "need": "gain", "budget": 1}}
+    text = (
+        "def by_gain(candidates, budget, draw):\n"
+        "    return sorted(range(len(candidates)), key=lambda i: SIGN * candidates[i].measures['gain'][0])[:budget]\n"
+    )
+    file.write_text("SIGN = -1\n" + text)
+    found = select(mine=mine, same={"filter": {"name": "student-gain", "budget": 1}})
+    most = per_question(found["mine"])
+    assert most == per_question(found["same"])
+    file.write_text("SIGN = 1\n" + text)
+    least = per_question(select(mine=mine)["mine"])
+    assert least.keys() == most.keys() and least != most, "chosen anew with the file as it is now"
+
+
+def test_a_need_goes_with_a_file_of_ones_own(select: Select) -> None:
+    with pytest.raises(ConfigError, match="`need` goes with a `file` of your own"):
+        select(mine={"filter": {"name": "shortest", "need": "gain"}})
+
+
 def test_a_filter_of_ones_own_is_read_from_its_file_and_anew_when_it_changes(select: Select, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     file = tmp_path / "bench" / "mine.py"

@@ -258,15 +258,23 @@ class FilterConfig(Section):
     """Which chains of a selection stay within a budget (paper 4): `budget` is the average over the questions.
 
     `name` is one of random, diversity, teacher-likelihood, open-ended, shortest, longest, student-perplexity,
-    student-gain, or a function of your own `file`. `model` embeds for diversity (None: all-minilm-l6-v2), or is the
-    student that perplexity and gain ask (None: the one that is trained).
+    student-gain, or a function of your own `file`, which may `need` what a model computes of each chain. `model` embeds
+    where vectors are needed (None: all-minilm-l6-v2), or is the student that perplexity and gain ask (None: the one
+    that is trained).
     """
 
     name: str = "random"
     budget: Count = 5
     seed: Whole = 0
     file: Path | None = None
+    need: Literal["vector", "perplexity", "gain"] | None = None
     model: str | None = None
+
+    @model_validator(mode="after")
+    def _need_is_of_a_file(self) -> "FilterConfig":
+        if self.need is not None and self.file is None:
+            raise ValueError(f"filter '{self.name}' knows what it needs: `need` goes with a `file` of your own")
+        return self
 
 
 class StudentConfig(Section):

@@ -9,6 +9,8 @@ form in a Python file, named in the YAML:
     def first(candidates, budget, draw):
         return range(min(budget, len(candidates)))
 
+With `need: gain` (`vector`, `perplexity`) each candidate has it as `candidate.measures["gain"]`, a tuple of numbers.
+
 Every filter of a study gets the same budget, an average over the questions; what a question lacks is not made up for
 elsewhere, and the counts say how many chains each filter kept. `open-ended` alone gives questions budgets of their
 own: those of which something was selected are sorted by the number of unique bigrams in all their chains, right or
@@ -147,15 +149,15 @@ FILTERS: Mapping[str, Filter] = {
 }
 
 
-def find(name: str, file: Path | None) -> Filter:
-    """A filter by name, or a function of the user's own file. Raises ConfigError where there is none."""
+def find(name: str, file: Path | None, need: Need | None = None) -> Filter:
+    """A filter by name, or a function of the user's own file and its need. Raises ConfigError where there is none."""
     if file is None:
         if name not in FILTERS:
             raise ConfigError(
                 f"filter '{name}' is not known.{did_you_mean(name, FILTERS)} Your own: give its `file` too."
             )
         return FILTERS[name]
-    return Filter(choose=_own(name, file))
+    return Filter(choose=_own(name, file), need=need)
 
 
 def spread_budgets(spread: Mapping[str, float], budget: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from scotd.errors import RunError, did_you_mean
 from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
-from scotd.filters import Candidate, Filter, find, keep, spread_budgets
+from scotd.filters import Candidate, Filter, Need, find, keep, spread_budgets
 from scotd.models import durable_name, resolve
 from scotd.progress import Tracker
 from scotd.select import majority_labels, select
@@ -189,7 +189,7 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
     else:
         narrowing = _Narrowing(pool=pool, corpus=corpus, student=student, config=config.filter, progress=progress)
         name = narrowing.name
-        before = None if narrowing.chosen.need is None else corpus.selection(run, name)
+        before = corpus.selection(run, name) if narrowing.lasting else None
         found = before or corpus.save_selection(run, name, narrowing.fates())
     return Examples(
         stream=lambda: chain_examples(plan, student, corpus.selected(run, name)),
@@ -227,7 +227,14 @@ class _Narrowing:
     @cached_property
     def chosen(self) -> Filter:
         """The filter itself."""
-        return find(self.config.name, self.config.file)
+        need = self.config.need
+        return find(self.config.name, self.config.file, None if need is None else Need(need))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what was stored under this name still holds: asked only where choosing takes a model, and never of a
+        filter of the user's own, whose file may have changed."""
+        return self.chosen.need is not None and self.config.file is None
 
     @property
     def name(self) -> str:
@@ -272,7 +279,7 @@ class _Narrowing:
     def _model(self) -> str:
         if self.config.model is not None:
             return self.config.model
-        if self.config.name == "diversity":
+        if self.chosen.need is Need.VECTOR:
             return "all-minilm-l6-v2"
         experiment = self.pool.plan.experiment
         return experiment.students[self.student].model or experiment.student
