@@ -1,5 +1,6 @@
 """`scotd compare`: counts and tests by hand, seeds paired, and what cannot be compared."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,43 @@ def test_the_command_says_it_in_lines(run: Path, capsys: pytest.CaptureFixture[s
         "commonest answer 'not said' (5 of 10) : 'not said' (7 of 10)"
     )
     assert said[3].startswith("  the first over the second: +20.0 points (95 %: ") and said[3].endswith("and 2 seeds")
+
+
+def test_a_contrast_set_is_compared_by_pairs_of_a_question_and_its_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_sweep(tmp_path / "swept", n=12)
+    test, contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only").pairs
+    assert test.changed is None and contrast.changed is not None
+
+    def right(name: str, split: str) -> list[bool]:
+        """By seed and question, the i-th of contrast being a change of the i-th of test."""
+        files = [folder / "predictions" / f"{name}-seed{seed}.{split}.greedy.jsonl" for seed in range(3)]
+        rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [row["answer"] == row["gold"] for row in rows]
+
+    shares, leads = [], []
+    for name, sign in (("scotd-8", 1), ("label-only", -1)):
+        both = list(zip(right(name, "contrast"), right(name, "test"), strict=True))
+        shares.append(sum(changed and original for changed, original in both) / 36)
+        leads.append([sign * sum(side) / 36 for side in zip(*both, strict=True)])
+    changed = contrast.changed
+    assert changed.pairs == 12 and changed.shares == pytest.approx(shares)
+    assert changed.consistent.mean == pytest.approx(shares[0] - shares[1])
+    assert changed.leads == pytest.approx([sum(one) for one in zip(*leads, strict=True)])
+    assert changed.further.mean == pytest.approx(changed.leads[0] - changed.leads[1])
+    assert changed.further.interval.low < changed.further.mean < changed.further.interval.high
+
+    cli.main(["compare", f"{folder}:scotd-8", f"{folder}:label-only"], standalone_mode=False)
+    said = capsys.readouterr().out.splitlines()
+    assert sum("pairs of a question and its change" in line for line in said) == 1
+    assert said[-2].startswith(f"  right on both of 12 pairs of a question and its change {100 * shares[0]:.1f} % : ")
+    assert said[-1].startswith("  its lead on the changes over that on the originals, ")
+
+    path = folder / "predictions" / "label-only-seed0.test.greedy.jsonl"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:5]))
+    contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only", split="contrast").pairs[0]
+    assert contrast.changed is not None and contrast.changed.pairs == 5
 
 
 def test_what_each_answers_most_often_is_told(run: Path, tmp_path: Path) -> None:

@@ -161,8 +161,9 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
     """Set two students against each other, question by question, whatever runs they are of.
 
     A student is named by its run folder, or what `scotd pack` made of it, and its row, over all seeds, or its own
-    name; its greedy answers are taken unless a decoding is named behind it. Intervals have the confidence of the
-    first run:
+    name; its greedy answers are taken unless a decoding is named behind it. On a contrast set it is said as well who
+    has both of a question and its change right, and whether the first leads by more on the changes. Intervals have the
+    confidence of the first run:
 
     \b
     scotd compare runs/quarel_chains:five runs/quarel_words:words
@@ -193,6 +194,17 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
         if pair.alone:
             click.echo(f"  left out, as one of them alone has it: {', '.join(f'seed {seed}' for seed in pair.alone)}")
         click.echo(f"  the first over the second: {_difference(pair.against.difference, found, len(pair.seeds))}")
+        if pair.changed is not None:
+            one, two = (f"{100 * share:.1f} %" for share in pair.changed.shares)
+            on_changes, on_originals = (f"{100 * lead:+.1f}" for lead in pair.changed.leads)
+            click.echo(
+                f"  right on both of {pair.changed.pairs:,} pairs of a question and its change {one} : {two}, "
+                f"{_difference(pair.changed.consistent, found, len(pair.seeds))}"
+            )
+            click.echo(
+                f"  its lead on the changes over that on the originals, {on_changes} and {on_originals}: "
+                f"{_difference(pair.changed.further, found, len(pair.seeds))}"
+            )
         if pair.further is not None:
             own, other = (f"{100 * mean:+.1f}" for mean in pair.further.means)
             click.echo(

@@ -4,9 +4,12 @@ A student that has found a shortcut is right on the original and wrong on the ch
 accuracy alone can hide that, the share of pairs with both right cannot.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scotd.report.data import Answer, Arm, Cell, SplitTable
 from scotd.report.load import Run
@@ -29,35 +32,55 @@ class Contrast:
     consistent: Estimate
 
 
+class Sides(NamedTuple):
+    """Who is right on changed questions, and on those that they are a change of."""
+
+    changed: NDArray[np.float64]
+    original: NDArray[np.float64]
+
+
 def contrasts(table: SplitTable, runs: dict[str, Run], bootstrap: Bootstrap) -> tuple[Contrast, ...]:
     """Return the arms of a split whose questions are changes of others that the same students answered alike."""
     found = (_contrast(arm, runs[arm.cell.run], bootstrap) for arm in table.arms)
     return tuple(one for one in found if one is not None)
 
 
-def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
-    sides = []
-    for row in arm.rows:
-        if row.cell in run.predictions:
-            everything: dict[str, Answer] = {}
-            for cell, answers in run.predictions.items():
-                if (cell.student, cell.decoding) == (row.cell.student, row.cell.decoding):
-                    everything |= answers
-            sides.append((run.predictions[row.cell], everything))
+def everywhere(run: Run, cell: Cell) -> dict[str, Answer]:
+    """All that a cell's student answered in its decoding, on every split."""
+    found: dict[str, Answer] = {}
+    for other, answers in run.predictions.items():
+        if (other.student, other.decoding) == (cell.student, cell.decoding):
+            found |= answers
+    return found
+
+
+def changes(keys: Iterable[str], run: Run, sides: Sequence[Mapping[str, Answer]]) -> list[tuple[str, str]]:
+    """Those of some questions that are a change of another, with that one, where every side answered both and each
+    has one gold label."""
     pairs = []
-    for key in sides[0][0] if sides else ():
+    for key in keys:
         form = run.forms.get(key)
         if form is None or form.original is None:
             continue
-        original = form.original
-        needed = [(answers.get(key), everything.get(original)) for answers, everything in sides]
-        if all(a is not None and a.gold is not None and b is not None and b.gold is not None for a, b in needed):
-            pairs.append((key, original))
+        golds = [{answers[one].gold if one in answers else None for answers in sides} for one in (key, form.original)]
+        if all(len(found) == 1 and None not in found for found in golds):
+            pairs.append((key, form.original))
+    return pairs
+
+
+def right_on(sides: Sequence[Mapping[str, Answer]], pairs: Sequence[tuple[str, str]]) -> Sides:
+    """1 where an answer is right and 0 where not, on the changed and on the original ones: [sides, pairs] each."""
+    return Sides(right(sides, [changed for changed, _ in pairs]), right(sides, [original for _, original in pairs]))
+
+
+def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
+    cells = [row.cell for row in arm.rows if row.cell in run.predictions]
+    sides = [everywhere(run, cell) for cell in cells]
+    pairs = changes(run.predictions[cells[0]] if cells else (), run, sides)
     if not pairs:
         return None
-    changed = right([answers for answers, _ in sides], [key for key, _ in pairs])
-    original_right = right([everything for _, everything in sides], [key for _, key in pairs])
-    both = changed * original_right
+    changed, original = right_on(sides, pairs)
+    both = changed * original
     if len(sides) == 1:
         correct = int(both.sum())
         consistent = Estimate(correct / len(pairs), wilson(correct, len(pairs), bootstrap.confidence))
@@ -67,7 +90,7 @@ def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
         cell=arm.cell,
         seeds=len(sides),
         pairs=len(pairs),
-        original=float(np.mean(original_right)),
+        original=float(np.mean(original)),
         changed=float(np.mean(changed)),
         consistent=consistent,
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from scotd.errors import RunError, did_you_mean
 from scotd.report.between import one_text, seed_pairs
+from scotd.report.contrast import changes, everywhere, right_on
 from scotd.report.data import GREEDY, Against, Answer, Cell, Comparison, Predictions, Value
 from scotd.report.load import Run, load
 from scotd.report.read import taken_apart
@@ -53,16 +54,31 @@ class Further:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changed:
+    """Both sides on a contrast set, over `pairs` of a question and its change (paper 3.4): which share of them each has
+    right on both, `consistent`, that of the first less that of the second, and by how much the first leads more on the
+    changes than on the originals, `further`; `leads` are the two leads themselves, on the changes and the originals."""
+
+    pairs: int
+    shares: tuple[float, float]
+    consistent: Difference
+    leads: tuple[float, float]
+    further: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """Both sides on one split: each seed, and the mean difference over all of them, on the questions that all answered.
 
-    `alone` are seeds that one side has and the other has not; `further` is there where another pair was named.
+    `alone` are seeds that one side has and the other has not; `further` is there where another pair was named,
+    `changed` where the questions are changes of others that both answered.
     """
 
     split: str
     seeds: tuple[Seed, ...]
     against: Against
     alone: tuple[Value, ...]
+    changed: Changed | None = None
     further: Further | None = None
 
 
@@ -174,6 +190,28 @@ def _on(split: str, a: _Side, b: _Side, bootstrap: Bootstrap) -> Pair | None:
         seeds=tuple(_seed(one, other, answers, keys, bootstrap.confidence) for one, other in paired),
         against=against,
         alone=tuple(cell.seed for cell in (*mine, *its) if all(cell not in pair for pair in paired)),
+        changed=_changed(a, b, paired, keys, bootstrap),
+    )
+
+
+def _changed(
+    a: _Side, b: _Side, paired: Sequence[tuple[Cell, ...]], keys: Sequence[str], bootstrap: Bootstrap
+) -> Changed | None:
+    """Both on pairs of a question and its change; None where there are none."""
+    mine = [everywhere(a.run, one) for one, _ in paired]
+    its = [everywhere(b.run, other) for _, other in paired]
+    met = [pair for pair in changes(keys, a.run, [*mine, *its]) if one_text(a.run, b.run, pair[1])]
+    if not met:
+        return None
+    first, second = right_on(mine, met), right_on(its, met)
+    consistent = [side.changed * side.original for side in (first, second)]
+    leads = first.changed - second.changed, first.original - second.original
+    return Changed(
+        pairs=len(met),
+        shares=(float(consistent[0].mean()), float(consistent[1].mean())),
+        consistent=bootstrap.difference(*consistent),
+        leads=(float(leads[0].mean()), float(leads[1].mean())),
+        further=bootstrap.difference(*leads),
     )
 
 
