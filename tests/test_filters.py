@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scotd.errors import ConfigError, DataError
-from scotd.filters import FILTERS, Candidate, Filter, Need, find, keep, spread_budgets, unique_bigrams
+from scotd.filters import FILTERS, Candidate, Filter, find, keep, spread_budgets, unique_bigrams
+from scotd.types import Need
 
 NUMBERS: Iterator[int] = count()
 
@@ -169,6 +170,12 @@ def test_ones_own_filter_reads_its_measures_by_name(tmp_path: Path) -> None:
 def test_what_is_wrong_with_ones_own_filter_is_said(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         find("lost", own(tmp_path, text))
+
+
+def test_a_filter_of_ones_own_that_fails_is_a_sentence_with_its_line(tmp_path: Path) -> None:
+    file = own(tmp_path, "def least(candidates, budget, draw):\n    return [candidates[0].measures['gain'][0]]\n")
+    with pytest.raises(ConfigError, match=r"mine\.py, line 2: 'least' failed: KeyError: 'gain'\."):
+        keep(find("least", file), "t/q", [candidate("a")], 1, 0)
 
 
 def test_names_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:

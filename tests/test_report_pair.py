@@ -1,6 +1,8 @@
 """`scotd compare`: counts and tests by hand, seeds paired, and what cannot be compared."""
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,41 +124,64 @@ def test_the_command_says_it_in_lines(run: Path, capsys: pytest.CaptureFixture[s
     assert said[3].startswith("  the first over the second: +20.0 points (95 %: ") and said[3].endswith("and 2 seeds")
 
 
+def right_of(folder: Path, name: str, split: str) -> list[bool]:
+    """By seed and question, the i-th of contrast being a change of the i-th of test."""
+    files = [folder / "predictions" / f"{name}-seed{seed}.{split}.greedy.jsonl" for seed in range(3)]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [row["answer"] == row["gold"] for row in rows]
+
+
 def test_a_contrast_set_is_compared_by_pairs_of_a_question_and_its_change(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_sweep(tmp_path / "swept", n=12)
-    test, contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only").pairs
-    assert test.changed is None and contrast.changed is not None
-
-    def right(name: str, split: str) -> list[bool]:
-        """By seed and question, the i-th of contrast being a change of the i-th of test."""
-        files = [folder / "predictions" / f"{name}-seed{seed}.{split}.greedy.jsonl" for seed in range(3)]
-        rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return [row["answer"] == row["gold"] for row in rows]
-
-    shares, leads = [], []
-    for name, sign in (("scotd-8", 1), ("label-only", -1)):
-        both = list(zip(right(name, "contrast"), right(name, "test"), strict=True))
-        shares.append(sum(changed and original for changed, original in both) / 36)
-        leads.append([sign * sum(side) / 36 for side in zip(*both, strict=True)])
+    one, other = (make_sweep(tmp_path / f"run{seed}", n=12, seed=seed) for seed in (7, 8))
+    sides = ((one, "scotd-8"), (other, "label-only"))
+    first, second = (f"{folder}:{name}" for folder, name in sides)
+    test, contrast = compared(first, second).pairs
     changed = contrast.changed
-    assert changed.pairs == 12 and changed.shares == pytest.approx(shares)
+    assert test.changed is None and changed is not None
+    halves = [[right_of(*side, split) for split in ("contrast", "test")] for side in sides]
+    shares = [sum(a and b for a, b in zip(*half, strict=True)) / 36 for half in halves]
+    leads = [(sum(mine) - sum(its)) / 36 for mine, its in zip(*halves, strict=True)]
+    assert changed.pairs == 12 and changed.shares == pytest.approx(shares) and shares[0] != shares[1]
     assert changed.consistent.mean == pytest.approx(shares[0] - shares[1])
-    assert changed.leads == pytest.approx([sum(one) for one in zip(*leads, strict=True)])
-    assert changed.further.mean == pytest.approx(changed.leads[0] - changed.leads[1])
+    assert changed.leads == pytest.approx(leads) and leads[0] != leads[1]
+    assert changed.further.mean == pytest.approx(leads[0] - leads[1])
     assert changed.further.interval.low < changed.further.mean < changed.further.interval.high
 
-    cli.main(["compare", f"{folder}:scotd-8", f"{folder}:label-only"], standalone_mode=False)
+    cli.main(["compare", first, second], standalone_mode=False)
     said = capsys.readouterr().out.splitlines()
+    points = [f"{100 * number:+.1f}" for number in (shares[0] - shares[1], *leads, leads[0] - leads[1])]
+    assert said[-2].startswith(
+        f"  right on both of 12 pairs of a question and its change {100 * shares[0]:.1f} % : {100 * shares[1]:.1f} %, "
+        f"{points[0]} points"
+    )
+    assert said[-1].startswith(
+        f"  the first's lead on the changes over that on the originals, {points[1]} and {points[2]}: {points[3]} points"
+    )
+    assert said[-1].endswith("bootstrap over pairs and 3 seeds")
     assert sum("pairs of a question and its change" in line for line in said) == 1
-    assert said[-2].startswith(f"  right on both of 12 pairs of a question and its change {100 * shares[0]:.1f} % : ")
-    assert said[-1].startswith("  its lead on the changes over that on the originals, ")
 
-    path = folder / "predictions" / "label-only-seed0.test.greedy.jsonl"
+
+def test_pairs_are_those_whose_originals_both_answered_and_read_alike(tmp_path: Path) -> None:
+    one, other = (make_sweep(tmp_path / f"run{seed}", n=12, seed=seed) for seed in (7, 8))
+
+    def pairs(first: Path, second: Path) -> int:
+        (found,) = compared(f"{first}:scotd-8", f"{second}:scotd-8", split="contrast").pairs
+        assert found.against.pairs == 12
+        return 0 if found.changed is None else found.changed.pairs
+
+    with closing(sqlite3.connect(other / "corpus.sqlite")) as corpus, corpus:
+        key = question("test", 3).key
+        corpus.execute("UPDATE questions SET stem = 'Another question?' WHERE key = ?", (key,))
+    assert pairs(one, other) == pairs(other, one) == 11
+    (other / "corpus.sqlite").unlink()
+    assert pairs(one, other) == pairs(other, one) == 12, "what one corpus knows is enough"
+    path = other / "predictions" / "scotd-8-seed0.test.greedy.jsonl"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines()[:5]))
-    contrast = compared(f"{folder}:scotd-8", f"{folder}:label-only", split="contrast").pairs[0]
-    assert contrast.changed is not None and contrast.changed.pairs == 5
+    assert pairs(one, other) == 5
+    (one / "corpus.sqlite").unlink()
+    assert pairs(one, other) == 0
 
 
 def test_what_each_answers_most_often_is_told(run: Path, tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from scotd.experiment import measures
 from scotd.experiment.plan import Plan
 from scotd.experiment.run import run
 from scotd.experiment.selections import Pool
-from scotd.filters import Candidate, Filter, Need, at_random
+from scotd.filters import Candidate, Filter, at_random
 from scotd.models import resolve
 from scotd.progress import silent
 from scotd.prompts import label_target_text, student_prompt, target_text
 from scotd.student import load as load_student
-from scotd.types import Chain
+from scotd.types import Chain, Need
 
 Select = Callable[..., dict[str, list[Chain]]]
 
@@ -165,8 +165,22 @@ def test_a_filter_of_ones_own_gets_what_it_needs_from_a_model(select: Select, tm
     assert least.keys() == most.keys() and least != most, "chosen anew with the file as it is now"
 
 
+def test_a_filter_of_ones_own_with_the_name_of_another_leaves_nothing_to_it(select: Select, tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    text = (
+        "def of(candidates, budget, draw):\n"
+        "    return sorted(range(len(candidates)), key=lambda i: candidates[i].measures['gain'])[:budget]\n"
+        "globals()['student-gain'] = of\n"
+    )
+    (tmp_path / "bench" / "mine.py").write_text(text)
+    known = {"name": "student-gain", "budget": 1}
+    least = select(one={"filter": {**known, "file": "mine.py", "need": "gain"}})["one"]
+    most = select(one={"filter": known}, other={"filter": known})
+    assert per_question(most["one"]) == per_question(most["other"]) != per_question(least)
+
+
 def test_a_need_goes_with_a_file_of_ones_own(select: Select) -> None:
-    with pytest.raises(ConfigError, match="`need` goes with a `file` of your own"):
+    with pytest.raises(ConfigError, match="`need` is for a filter of your own: give its `file`"):
         select(mine={"filter": {"name": "shortest", "need": "gain"}})
 
 

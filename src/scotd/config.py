@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
 from scotd.sweep import at, expand, put
-from scotd.types import Target
+from scotd.types import Need, Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -267,13 +267,13 @@ class FilterConfig(Section):
     budget: Count = 5
     seed: Whole = 0
     file: Path | None = None
-    need: Literal["vector", "perplexity", "gain"] | None = None
+    need: Need | None = None
     model: str | None = None
 
     @model_validator(mode="after")
     def _need_is_of_a_file(self) -> "FilterConfig":
         if self.need is not None and self.file is None:
-            raise ValueError(f"filter '{self.name}' knows what it needs: `need` goes with a `file` of your own")
+            raise ValueError("`need` is for a filter of your own: give its `file`, or leave `need` out")
         return self
 
 

@@ -9,7 +9,9 @@ form in a Python file, named in the YAML:
     def first(candidates, budget, draw):
         return range(min(budget, len(candidates)))
 
-With `need: gain` (`vector`, `perplexity`) each candidate has it as `candidate.measures["gain"]`, a tuple of numbers.
+With `need: gain` each candidate has `candidate.measures["gain"]`, a tuple of one number: by how many nats the rationale
+brings the untrained student nearer to the answer. `perplexity` is its mean loss on the chain, in nats a token, and
+`vector` the sentence vector, of length 1.
 
 Every filter of a study gets the same budget, an average over the questions; what a question lacks is not made up for
 elsewhere, and the counts say how many chains each filter kept. `open-ended` alone gives questions budgets of their
@@ -18,28 +20,21 @@ wrong, and cut into quintiles, which get b - d2, b - d1, b, b + d1, b + d2 chain
 round(4b / 5): 1, 3, 5, 7, 9 at the paper's budget of 5. Within its budget each question draws at random.
 """
 
+import functools
 import importlib.util
 import inspect
 import random
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from scotd.errors import ConfigError, DataError, did_you_mean
-from scotd.types import digest
+from scotd.types import Need, digest
 
 QUINTILES = 5
-
-
-class Need(StrEnum):
-    """What must be computed for the candidates before a filter can look at them."""
-
-    VECTOR = "vector"  # of the rationale, by a sentence-embedding model
-    PERPLEXITY = "perplexity"  # of the target, under a student that is not trained yet
-    GAIN = "gain"  # by how many nats the rationale lowers that student's loss on the answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,4 +198,14 @@ def _own(name: str, file: Path) -> Choose:
         raise ConfigError(f"filter: {file} has no function '{name}'.{did_you_mean(name, functions)}")
     if len(inspect.signature(found).parameters) != 3:
         raise ConfigError(f"filter: {file}: '{name}' must take (candidates, budget, draw).")
-    return found  # type: ignore[no-any-return]
+
+    @functools.wraps(found)
+    def choose(candidates: Sequence[Candidate], budget: int, draw: random.Random) -> list[int]:
+        try:
+            return list(found(candidates, budget, draw))
+        except Exception as error:
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+            where = f"{file}, line {lines[-1]}" if lines else str(file)
+            raise ConfigError(f"filter: {where}: '{name}' failed: {type(error).__name__}: {error}.") from error
+
+    return choose

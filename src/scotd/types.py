@@ -289,6 +289,14 @@ class Selection:
     dropped: dict[str, int]
 
 
+class Need(StrEnum):
+    """What must be computed for the candidates before a filter can look at them."""
+
+    VECTOR = "vector"  # of the rationale, by a sentence-embedding model
+    PERPLEXITY = "perplexity"  # of the target under a student that is not trained yet: its logarithm, nats a token
+    GAIN = "gain"  # by how many nats the rationale lowers that student's loss on the answer
+
+
 class Target(StrEnum):
     """What a student is trained to write (paper 2, "Baselines")."""
 

@@ -194,28 +194,28 @@ def compare(first: str, second: str, split: str | None, over: tuple[str, str] | 
         if pair.alone:
             click.echo(f"  left out, as one of them alone has it: {', '.join(f'seed {seed}' for seed in pair.alone)}")
         click.echo(f"  the first over the second: {_difference(pair.against.difference, found, len(pair.seeds))}")
-        if pair.changed is not None:
-            one, two = (f"{100 * share:.1f} %" for share in pair.changed.shares)
-            on_changes, on_originals = (f"{100 * lead:+.1f}" for lead in pair.changed.leads)
-            click.echo(
-                f"  right on both of {pair.changed.pairs:,} pairs of a question and its change {one} : {two}, "
-                f"{_difference(pair.changed.consistent, found, len(pair.seeds))}"
-            )
-            click.echo(
-                f"  its lead on the changes over that on the originals, {on_changes} and {on_originals}: "
-                f"{_difference(pair.changed.further, found, len(pair.seeds))}"
-            )
         if pair.further is not None:
             own, other = (f"{100 * mean:+.1f}" for mean in pair.further.means)
             click.echo(
                 f"  that over the other pair's, {own} and {other} on the {pair.further.questions:,} labelled questions "
                 f"that all four answered: {_difference(pair.further.difference, found, pair.further.seeds)}"
             )
+        if pair.changed is not None:
+            one, two = (f"{100 * share:.1f} %" for share in pair.changed.shares)
+            on_changes, on_originals = (f"{100 * lead:+.1f}" for lead in pair.changed.leads)
+            click.echo(
+                f"  right on both of {pair.changed.pairs:,} pairs of a question and its change {one} : {two}, "
+                f"{_difference(pair.changed.consistent, found, len(pair.seeds), of='pairs')}"
+            )
+            click.echo(
+                f"  the first's lead on the changes over that on the originals, {on_changes} and {on_originals}: "
+                f"{_difference(pair.changed.further, found, len(pair.seeds), of='pairs')}"
+            )
 
 
-def _difference(found: "Difference", compared: "Compared", seeds: int) -> str:
+def _difference(found: "Difference", compared: "Compared", seeds: int, of: str = "questions") -> str:
     mean, (low, high), p = found
-    drawn = "questions" if seeds == 1 else f"questions and {seeds} seeds"
+    drawn = of if seeds == 1 else f"{of} and {seeds} seeds"
     return (
         f"{100 * mean:+.1f} points ({100 * compared.confidence:g} %: {100 * low:.1f} to {100 * high:.1f}), "
         f"p = {p:.2g}, bootstrap over {drawn}"

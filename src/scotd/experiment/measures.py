@@ -9,14 +9,14 @@ from dataclasses import replace
 from scotd.corpus import Corpus
 from scotd.device import compute_dtype, pick_device
 from scotd.embed import Embedder
-from scotd.filters import Candidate, Need
+from scotd.filters import Candidate
 from scotd.models import ModelFiles, durable_name
 from scotd.progress import Tracker
 from scotd.prompts import Templates, answer_form, label_target_text, student_prompt, target_text
 from scotd.score import score
 from scotd.student import Loaded, load
 from scotd.tokens import encode_prompt, encode_target, tokens_of
-from scotd.types import Question
+from scotd.types import Need, Question
 
 Held = Sequence[tuple[Question, Sequence[Candidate]]]
 Measure = Callable[[Held], list[list[Candidate]]]  # the same candidates with their measures

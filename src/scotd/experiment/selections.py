@@ -19,12 +19,12 @@ from scotd.errors import RunError, did_you_mean
 from scotd.experiment.examples import Examples, chain_examples, label_examples
 from scotd.experiment.plan import Plan
 from scotd.experiment.record import RunFolder
-from scotd.filters import Candidate, Filter, Need, find, keep, spread_budgets
+from scotd.filters import Candidate, Filter, find, keep, spread_budgets
 from scotd.models import durable_name, resolve
 from scotd.progress import Tracker
 from scotd.select import majority_labels, select
 from scotd.teachers import teacher_name
-from scotd.types import Answered, Chain, Fate, Question, Target, digest
+from scotd.types import Answered, Chain, Fate, Need, Question, Target, digest
 
 QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
 
@@ -227,21 +227,20 @@ class _Narrowing:
     @cached_property
     def chosen(self) -> Filter:
         """The filter itself."""
-        need = self.config.need
-        return find(self.config.name, self.config.file, None if need is None else Need(need))
+        return find(self.config.name, self.config.file, self.config.need)
 
     @property
     def lasting(self) -> bool:
-        """Whether what was stored under this name still holds: asked only where choosing takes a model, and never of a
-        filter of the user's own, whose file may have changed."""
+        """Whether a selection stored under this name is taken as it is: where choosing takes a model, and never that of
+        a filter of the user's own, whose file may have changed."""
         return self.chosen.need is not None and self.config.file is None
 
     @property
     def name(self) -> str:
-        """Of the stored selection. Where a model must look at the candidates it tells them and the model too, so that
-        the same ones are not looked at again."""
+        """Of the stored selection. Where it lasts it tells the candidates and the model too, so that the same ones are
+        not looked at again."""
         rule = self.pool.plan.experiment.students[self.student].selection
-        if self.chosen.need is None:
+        if not self.lasting:
             return f"{rule}, {_label(self.config)}"
         told = hashlib.sha256(digest([self.config.seed, durable_name(self._model)]).encode())
         for fate in self._selected():

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scotd.report.data import Answer, Arm, Cell, SplitTable
+from scotd.report.data import Answer, Arm, Cell, Form, SplitTable
 from scotd.report.load import Run
 from scotd.report.tables import right
 from scotd.stats import Bootstrap, Estimate, wilson
@@ -32,7 +32,7 @@ class Contrast:
     consistent: Estimate
 
 
-class Sides(NamedTuple):
+class Halves(NamedTuple):
     """Who is right on changed questions, and on those that they are a change of."""
 
     changed: NDArray[np.float64]
@@ -54,12 +54,14 @@ def everywhere(run: Run, cell: Cell) -> dict[str, Answer]:
     return found
 
 
-def changes(keys: Iterable[str], run: Run, sides: Sequence[Mapping[str, Answer]]) -> list[tuple[str, str]]:
+def changes(
+    keys: Iterable[str], forms: Mapping[str, Form], sides: Sequence[Mapping[str, Answer]]
+) -> list[tuple[str, str]]:
     """Those of some questions that are a change of another, with that one, where every side answered both and each
     has one gold label."""
     pairs = []
     for key in keys:
-        form = run.forms.get(key)
+        form = forms.get(key)
         if form is None or form.original is None:
             continue
         golds = [{answers[one].gold if one in answers else None for answers in sides} for one in (key, form.original)]
@@ -68,15 +70,15 @@ def changes(keys: Iterable[str], run: Run, sides: Sequence[Mapping[str, Answer]]
     return pairs
 
 
-def right_on(sides: Sequence[Mapping[str, Answer]], pairs: Sequence[tuple[str, str]]) -> Sides:
+def right_on(sides: Sequence[Mapping[str, Answer]], pairs: Sequence[tuple[str, str]]) -> Halves:
     """1 where an answer is right and 0 where not, on the changed and on the original ones: [sides, pairs] each."""
-    return Sides(right(sides, [changed for changed, _ in pairs]), right(sides, [original for _, original in pairs]))
+    return Halves(right(sides, [changed for changed, _ in pairs]), right(sides, [original for _, original in pairs]))
 
 
 def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
     cells = [row.cell for row in arm.rows if row.cell in run.predictions]
     sides = [everywhere(run, cell) for cell in cells]
-    pairs = changes(run.predictions[cells[0]] if cells else (), run, sides)
+    pairs = changes(run.predictions[cells[0]] if cells else (), run.forms, sides)
     if not pairs:
         return None
     changed, original = right_on(sides, pairs)

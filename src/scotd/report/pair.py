@@ -57,7 +57,11 @@ class Further:
 class Changed:
     """Both sides on a contrast set, over `pairs` of a question and its change (paper 3.4): which share of them each has
     right on both, `consistent`, that of the first less that of the second, and by how much the first leads more on the
-    changes than on the originals, `further`; `leads` are the two leads themselves, on the changes and the originals."""
+    changes than on the originals, `further`; `leads` are the two leads themselves, on the changes and the originals.
+
+    Pairs are resampled as if each were of a question of its own: several changes of one question make intervals too
+    narrow.
+    """
 
     pairs: int
     shares: tuple[float, float]
@@ -200,7 +204,8 @@ def _changed(
     """Both on pairs of a question and its change; None where there are none."""
     mine = [everywhere(a.run, one) for one, _ in paired]
     its = [everywhere(b.run, other) for _, other in paired]
-    met = [pair for pair in changes(keys, a.run, [*mine, *its]) if one_text(a.run, b.run, pair[1])]
+    forms = {**a.run.forms, **{key: form for key, form in b.run.forms.items() if form.original is not None}}
+    met = [pair for pair in changes(keys, forms, [*mine, *its]) if one_text(a.run, b.run, pair[1])]
     if not met:
         return None
     first, second = right_on(mine, met), right_on(its, met)
