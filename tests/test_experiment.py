@@ -490,6 +490,21 @@ def test_another_selection_leaves_no_count_of_the_old_one(copy: Callable[..., Be
     assert "wrong" not in counts and counts["kept"] == bench.json("selections/scotd.json")["kept"] == 20
 
 
+def test_answers_of_another_configuration_are_taken_out_and_written_again(copy: Callable[..., Bench]) -> None:
+    bench = copy("labels")
+    bench.run()
+    before = {path.name: path.read_bytes() for path in (bench.folder / "predictions").iterdir()}
+    bench.said.clear()
+    bench.run("evaluation.max_tokens=25", until="select")
+    assert not list((bench.folder / "predictions").iterdir())
+    said = f"{len(before)} files of answers are taken out of {bench.folder / 'predictions'}"
+    assert before and [said in line for line in bench.said].count(True) == 1
+    bench.said.clear()
+    bench.run()
+    assert {path.name: path.read_bytes() for path in (bench.folder / "predictions").iterdir()} == before
+    assert not any("taken out" in line for line in bench.said)
+
+
 def test_what_checkpoints_are_picked_on_is_part_of_a_student(copy: Callable[..., Bench]) -> None:
     bench = copy("scotd")
     old = bench.touched()

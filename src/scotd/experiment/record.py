@@ -38,14 +38,18 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self._stages = {(row["stage"], row["name"]): StageRecord(**row) for row in self._read("stages.json") or []}
 
-    def configure(self, experiment: dict[str, Any]) -> None:
+    def configure(self, experiment: dict[str, Any]) -> int:
         """Write the resolved configuration. Where it is another one than before, the predictions written out under the
-        old one are taken away, so that no report shows them beside the new: the corpus keeps them all.
+        old one are taken away, so that no report shows them beside the new: the corpus keeps them all. Returns how many
+        files that were.
         """
+        stale: list[Path] = []
         if self._read("experiment.json") not in (None, experiment):
-            for stale in (self.path / "predictions").glob("*.jsonl"):
-                stale.unlink()
+            stale = list((self.path / "predictions").glob("*.jsonl"))
+            for path in stale:
+                path.unlink()
         self.write("experiment.json", experiment)
+        return len(stale)
 
     def write(self, name: str, value: object) -> None:
         path = self.path / name

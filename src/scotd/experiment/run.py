@@ -81,10 +81,16 @@ def run(
     plan = Plan.of(experiment)
     _check_imported(plan)
     folder = RunFolder(plan.folder)
-    folder.configure(experiment.model_dump(mode="json"))
+    taken = folder.configure(experiment.model_dump(mode="json"))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     for note in plan.notes:
         say(f"note: {note}")
+    if taken:
+        say(
+            f"note: the configuration is another one than before: {taken} files of answers are taken out of "
+            f"{folder.path / 'predictions'}. The corpus keeps them; the old configuration writes them again without "
+            "asking anew; a run under another name (`--set name=...`) leaves them."
+        )
     cells = _cells(plan)
     with Corpus.open(plan.corpus_path) as corpus:
         lineage = _lineage(plan, started)
