@@ -43,11 +43,10 @@ class RunFolder:
         old one are taken away, so that no report shows them beside the new: the corpus keeps them all. Returns how many
         files that were.
         """
-        stale: list[Path] = []
-        if self._read("experiment.json") not in (None, experiment):
-            stale = list((self.path / "predictions").glob("*.jsonl"))
-            for path in stale:
-                path.unlink()
+        changed = self._read("experiment.json") not in (None, experiment)
+        stale = list((self.path / "predictions").glob("*.jsonl")) if changed else []
+        for path in stale:
+            path.unlink()
         self.write("experiment.json", experiment)
         return len(stale)
 

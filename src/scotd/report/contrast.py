@@ -38,6 +38,10 @@ class Halves(NamedTuple):
     changed: NDArray[np.float64]
     original: NDArray[np.float64]
 
+    @property
+    def both(self) -> NDArray[np.float64]:
+        return self.changed * self.original
+
 
 def contrasts(table: SplitTable, runs: dict[str, Run], bootstrap: Bootstrap) -> tuple[Contrast, ...]:
     """Return the arms of a split whose questions are changes of others that the same students answered alike."""
@@ -81,8 +85,8 @@ def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
     pairs = changes(run.predictions[cells[0]] if cells else (), run.forms, sides)
     if not pairs:
         return None
-    changed, original = right_on(sides, pairs)
-    both = changed * original
+    halves = right_on(sides, pairs)
+    both = halves.both
     if len(sides) == 1:
         correct = int(both.sum())
         consistent = Estimate(correct / len(pairs), wilson(correct, len(pairs), bootstrap.confidence))
@@ -92,7 +96,7 @@ def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
         cell=arm.cell,
         seeds=len(sides),
         pairs=len(pairs),
-        original=float(np.mean(original)),
-        changed=float(np.mean(changed)),
+        original=float(np.mean(halves.original)),
+        changed=float(np.mean(halves.changed)),
         consistent=consistent,
     )

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scotd.errors import RunError, did_you_mean
 from scotd.report.between import one_text, seed_pairs
 from scotd.report.contrast import changes, everywhere, right_on
@@ -157,13 +160,15 @@ def _further(split: str, sides: Sequence[_Side], bootstrap: Bootstrap) -> Furthe
         right([one.run.predictions[cell] for cell in cells], keys)
         for one, cells in zip(sides, zip(*met, strict=True), strict=True)
     )
-    gains = first - second, third - fourth
-    return Further(
-        questions=len(keys),
-        seeds=len(met),
-        means=(float(gains[0].mean()), float(gains[1].mean())),
-        difference=bootstrap.difference(*gains),
-    )
+    means, difference = _against(first - second, third - fourth, bootstrap)
+    return Further(questions=len(keys), seeds=len(met), means=means, difference=difference)
+
+
+def _against(
+    one: NDArray[np.float64], other: NDArray[np.float64], bootstrap: Bootstrap
+) -> tuple[tuple[float, float], Difference]:
+    """Two means, and the first less the second; [seeds, questions] each."""
+    return (float(one.mean()), float(other.mean())), bootstrap.difference(one, other)
 
 
 def _common(sides: Sequence[_Side], met: Sequence[tuple[Cell, ...]]) -> list[str]:
@@ -209,15 +214,9 @@ def _changed(
     if not met:
         return None
     first, second = right_on(mine, met), right_on(its, met)
-    consistent = [side.changed * side.original for side in (first, second)]
-    leads = first.changed - second.changed, first.original - second.original
-    return Changed(
-        pairs=len(met),
-        shares=(float(consistent[0].mean()), float(consistent[1].mean())),
-        consistent=bootstrap.difference(*consistent),
-        leads=(float(leads[0].mean()), float(leads[1].mean())),
-        further=bootstrap.difference(*leads),
-    )
+    shares, consistent = _against(first.both, second.both, bootstrap)
+    leads, further = _against(first.changed - second.changed, first.original - second.original, bootstrap)
+    return Changed(pairs=len(met), shares=shares, consistent=consistent, leads=leads, further=further)
 
 
 def _seed(one: Cell, other: Cell, answers: Predictions, keys: Sequence[str], confidence: float) -> Seed:
