@@ -20,6 +20,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "scotd": {"target": "scotd", "exemplars": 2},
     "labels": {"target": "label-only", "exemplars": 2, "max_tokens": 8, "decodings": ["greedy"]},
     "base": {"target": "undistilled"},
+    "base-one": {"target": "undistilled", "exemplars": 1},
 }
 
 
@@ -50,8 +51,9 @@ def test_inputs_hold_exemplars_of_their_own_task_drawn_anew_in_training(student:
     assert all("101 ends in 1. So the answer is yes." in text for text in asked)
     labels = plan.prompt_for("labels", plan.train[0]).text or ""
     assert labels.count("The answer is") == 2 and "So the answer" not in labels
-    base = plan.prompt_for("base", plan.evaluated["test"][0]).text or ""
-    assert base.count("Q: ") == 3
+    base, one = (plan.prompt_for(name, plan.evaluated["test"][0]).text or "" for name in ("base", "base-one"))
+    assert base.count("Q: ") == 3 and one.count("Q: ") == 2
+    assert base.startswith(one[: one.index("Q: ", 3)]), "the first of all"
     assert {want.question_key.partition("/")[0] for want in plan.wants()} == {"feedback"}
     assert describe(plan)[0] == "5 training questions of 'feedback'"
 
@@ -73,7 +75,11 @@ def test_it_runs_and_such_a_student_is_not_asked_bare_questions(student: Path, t
     [
         ({"train_on": [{"task": "feedback"}, {"task": "feedback"}]}, "names the task 'feedback' twice"),
         ({"train_on": [{"task": "odd", "files": {"train": "train.jsonl"}, "columns": {"question": "stem"}}]}, "labels"),
-        ({"students": {"base": {"target": "undistilled", "exemplars": 2}}}, "sees all of them anyway"),
+        ({"students": {"base": {"target": "undistilled", "exemplars": 3}}}, "is 3, and the task 'odd' has 2"),
+        (
+            {"students": {"s": {"target": "scotd", "exemplars": 9}}},
+            "s.exemplars is 9, and the task '[a-z]+' has [0-9]:",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(student: Path, tmp_path: Path, more: dict[str, Any], said: str) -> None:

@@ -285,7 +285,8 @@ class StudentConfig(Section):
     `rationales` the exemplars of an undistilled student or the teacher show answers alone (No CoT). `sweep` makes a
     student of every combination of its values ("training.learning_rate: [1e-5, 1e-4]"); each of them has the `row` it
     comes from and its place `at` each axis. `exemplars` is how many of them a trained student sees before each
-    question, in training and when it answers (paper 3.5).
+    question, in training and when it answers (paper 3.5); one that was never trained, or the teacher, sees the first so
+    many, by default all.
     """
 
     target: Target
@@ -403,11 +404,6 @@ class Experiment(Section):
                 raise ValueError(
                     f"students.{name}.filter chooses among several chains a question, and a {student.target} student "
                     f"learns none or one: leave it out"
-                )
-            if student.exemplars and not student.target.trained:
-                raise ValueError(
-                    f"students.{name}.exemplars puts exemplars into the inputs of a trained student, and a "
-                    f"{student.target} sees all of them anyway: leave it out"
                 )
             if not student.rationales and student.target.trained:
                 raise ValueError(

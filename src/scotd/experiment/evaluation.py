@@ -25,20 +25,6 @@ from scotd.teachers import teacher_name
 from scotd.types import Completion, Decoding, Prediction, Question, Target, digest
 
 
-def clear_stale(plan: Plan, folder: RunFolder) -> None:
-    """Take predictions of a student or split that the experiment no longer has out of the folder; the corpus keeps
-    them."""
-    wanted = {
-        f"{student}.{split}.{decoding}"
-        for student in plan.experiment.students
-        for split in plan.evaluated
-        for decoding in plan.decodings(student, split)
-    }
-    for old in (folder.path / "predictions").glob("*.jsonl"):
-        if old.stem not in wanted:
-            old.unlink()
-
-
 def answered(plan: Plan, corpus: Corpus, student: Student) -> bool:
     """Whether a student has answered every question of every split in every way."""
     return all(

@@ -62,6 +62,7 @@ class Plan:
             require_splits(found, [source.train], f"train of the task {source.task}")
             train += [question for question in found if question.split == source.train]
             dev += [question for question in found if question.split == source.dev]
+        _check_exemplars(experiment, exemplars)
         demonstrated = [exemplar for several in exemplars.values() for exemplar in several]
         train, left_out = without_exemplars(train, demonstrated)
         evaluated = {
@@ -177,16 +178,17 @@ class Plan:
     def prompt_for(self, student: str, question: Question) -> Prompt:
         """What a student is given: the bare question, or the few-shot prompt where it was never trained.
 
-        A student with exemplars sees as many of them: drawn anew for each training question, so that it learns to look
-        at them, and the first ones of the task where it answers, so that they are computed once.
+        A trained student with exemplars sees as many of them: drawn anew for each training question, so that it learns
+        to look at them, and the first ones of the task where it answers, so that they are computed once.
         """
         own = self.experiment.students[student]
         exemplars = self.exemplars[question.task]
         if not own.target.trained:
-            return teacher_prompt(question, exemplars, self.templates, rationales=own.rationales)
+            shown = exemplars[: own.exemplars or None]
+            return teacher_prompt(question, shown, self.templates, rationales=own.rationales)
         if question.key in self._trained_on:
             draw = random.Random(digest([own.exemplars, question.key]))
-            exemplars = tuple(draw.sample(exemplars, min(own.exemplars, len(exemplars))))
+            exemplars = tuple(draw.sample(exemplars, own.exemplars))
         rationales = own.target is not Target.LABEL_ONLY
         return student_prompt(question, self.templates, exemplars[: own.exemplars], rationales=rationales)
 
@@ -259,6 +261,16 @@ def _exemplars_of(task: str) -> Sequence[Exemplar]:
     if task not in shipped():
         raise ConfigError(f"train_on: the task '{task}' ships no exemplars: name one of {', '.join(shipped())}.")
     return load_exemplars(task)
+
+
+def _check_exemplars(experiment: Experiment, exemplars: Mapping[str, Sequence[Exemplar]]) -> None:
+    for name, student in experiment.students.items():
+        for task in exemplars if student.target.trained else [experiment.questions.task]:
+            if student.exemplars > len(exemplars[task]):
+                raise ConfigError(
+                    f"students.{name}.exemplars is {student.exemplars}, and the task '{task}' has "
+                    f"{len(exemplars[task])}: ask for no more, or name a file with more of them in prompt.exemplars."
+                )
 
 
 def _check_splits(experiment: Experiment, questions: Sequence[Question]) -> None:

@@ -104,12 +104,11 @@ def run(
             folder.write("funnel.json", funnel)
         if until in ("train", "evaluate"):
             # torch is imported from here on: whoever only samples through an API never needs it
-            from scotd.experiment.evaluation import answered, clear_stale, evaluate_stage
+            from scotd.experiment.evaluation import answered, evaluate_stage
             from scotd.experiment.students import let_go, train_stage
 
             lineage |= _machine()
             folder.write("run.json", lineage)
-            clear_stale(plan, folder)
             if until == "evaluate":
                 show(tuple(cells.values()))
             trained: dict[str, int] = {}
