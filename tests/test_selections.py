@@ -199,7 +199,7 @@ def test_a_filter_of_ones_own_is_read_from_its_file_and_anew_when_it_changes(sel
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"target": "label-only", "filter": {"name": "random"}}, "learns none or one: leave it out"),
+        ({"target": "label-only", "filter": {"name": "random"}}, "learn none or one: leave it out"),
         ({"target": "scotd", "chains_per_question": 5}, "only 4 are sampled"),
         ({"target": "scotd", "share": 1.5}, "share"),
     ],

@@ -402,8 +402,8 @@ class Experiment(Section):
         for name, student in self.students.items():
             if student.filter is not None and student.target is not Target.SCOTD:
                 raise ValueError(
-                    f"students.{name}.filter chooses among several chains a question, and a {student.target} student "
-                    f"learns none or one: leave it out"
+                    f"students.{name}.filter chooses among several chains a question, and {student.target} students "
+                    f"learn none or one: leave it out"
                 )
             if not student.rationales and student.target.trained:
                 raise ValueError(
