@@ -168,6 +168,28 @@ def test_a_baseline_at_several_places_is_compared_with_nobody_who_has_none(tmp_p
     assert found["base"].against is None and found["base"].rows[0].comparison is None
 
 
+def test_one_place_of_a_sweep_is_what_every_place_is_tested_against(tmp_path: Path) -> None:
+    """The paper's figure 3: does a part of the questions with chains pass the labels of all?"""
+    shares = {"sweep": {"share": [0.5, 1.0]}}
+    students = {"scotd": {"target": "scotd", **shares}, "labels": {"target": "label-only", **shares}}
+    answered = {"scotd-0_5": "1110", "scotd-1_0": "1111", "labels-0_5": "0000", "labels-1_0": "1001"}
+    given = {name: outcome(found) for name, found in answered.items()}
+    folder = given_run(tmp_path / "run", given, students=students, seeds=[])
+    (table,) = collect(folder, baseline="labels-1_0").tables
+    tested = {
+        row.cell.student: (row.comparison.student, row.comparison.only_this, row.comparison.only_baseline)
+        for row in table.rows
+        if row.comparison is not None
+    }
+    assert tested == {
+        "scotd-0_5": ("labels-1_0", 2, 1),
+        "scotd-1_0": ("labels-1_0", 2, 0),
+        "labels-0_5": ("labels-1_0", 0, 2),
+    }
+    assert [row.cell.student for row in table.rows if row.cell.baseline] == ["labels-1_0"]
+    assert write_report(folder, baseline="labels-1_0").parent.name == "against-labels-1_0"
+
+
 # -- what it says
 
 

@@ -75,6 +75,21 @@ def test_the_baseline_is_the_cell_at_the_same_place(tmp_path: Path) -> None:
     assert len(found.baselines_of("base")) == 4
 
 
+def test_the_baseline_may_be_one_place_of_a_sweep_for_every_other_place(tmp_path: Path) -> None:
+    students = {
+        "scotd": {"target": "scotd", "sweep": {"share": [0.5, 1.0]}},
+        "labels": {"target": "label-only", "sweep": {"share": [0.5, 1.0]}},
+        "base": {"target": "undistilled"},
+    }
+    found = loaded(tmp_path, students, seeds=[0, 1], evaluation={"baseline": "labels-1_0"})
+    assert found.baseline_of("scotd-0_5-seed1") == "labels-1_0-seed1", "at another share, with its own seed"
+    assert found.baseline_of("labels-0_5-seed0") == "labels-1_0-seed0"
+    assert found.baseline_of("labels-1_0-seed0") is None
+    assert found.baselines_of("base") == ("labels-1_0-seed0", "labels-1_0-seed1")
+    with pytest.raises(ConfigError, match=r"names no student: 'labels-1'.*labels-1_0"):
+        loaded(tmp_path, students, seeds=[0, 1], evaluation={"baseline": "labels-1"})
+
+
 def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path) -> None:
     students = {"scotd": {"target": "scotd"}, "labels": {"target": "label-only"}}
     found = loaded(tmp_path, students, evaluation={"baseline": "labels"})

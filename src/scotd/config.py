@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from scotd.config_errors import section_of, sentence
 from scotd.errors import ConfigError, did_you_mean
-from scotd.sweep import at, expand, put
+from scotd.sweep import SEED, at, called, expand, put
 from scotd.types import Need, Target
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -395,10 +395,6 @@ class Experiment(Section):
         for kind, names in (("students", self.students), ("evaluation.decodings", self.evaluation.decodings)):
             for name in names:
                 check_plain(name, kind)
-        baseline = self.evaluation.baseline
-        rows = self.rows()
-        if baseline is not None and baseline not in rows:
-            raise ValueError(f"evaluation.baseline names no student: '{baseline}'.{did_you_mean(baseline, rows)}")
         for name, student in self.students.items():
             if student.filter is not None and student.target is not Target.SCOTD:
                 raise ValueError(
@@ -459,6 +455,19 @@ class Experiment(Section):
         """Names of the rows of `students`: those of the students, with a sweep's once."""
         return {student.row or name for name, student in self.students.items()}
 
+    def arm_of(self, student: str) -> str:
+        """What a student and its other seeds have in common of their name."""
+        one = self.students[student]
+        return called(one.row or student, {axis: value for axis, value in one.at.items() if axis != SEED})
+
+    def baselines(self) -> set[str]:
+        """What may be the baseline: a row, or one of a sweep's students with all its seeds."""
+        return self.rows() | {self.arm_of(name) for name in self.students}
+
+    def is_baseline(self, student: str) -> bool:
+        """Whether others are tested against this student."""
+        return self.evaluation.baseline in (self.students[student].row or student, self.arm_of(student))
+
     def baseline_of(self, student: str) -> str | None:
         """The student that another is tested against: of the baseline's cells the one at the same place on every axis
         that both have. None for the baseline's own cells, and where no cell or more than one stands there."""
@@ -467,13 +476,16 @@ class Experiment(Section):
 
     def baselines_of(self, student: str) -> tuple[str, ...]:
         """All of the baseline's cells at the same place on every axis that both have: several for a student without a
-        seed, where the baseline has seeds. Empty for the baseline's own cells."""
-        here = self.students[student].at
-        cells = {name: one for name, one in self.students.items() if (one.row or name) == self.evaluation.baseline}
-        if student in cells:
+        seed, where the baseline has seeds. Empty for the baseline's own cells. A baseline that is one place of a sweep
+        is what every place is tested against, seed by seed."""
+        if self.is_baseline(student):
             return ()
+        whole_row = self.evaluation.baseline in self.rows()
+        here = {axis: value for axis, value in self.students[student].at.items() if whole_row or axis == SEED}
         return tuple(
-            name for name, one in cells.items() if all(here.get(axis, value) == value for axis, value in one.at.items())
+            name
+            for name, one in self.students.items()
+            if self.is_baseline(name) and all(here.get(axis, value) == value for axis, value in one.at.items())
         )
 
     def training_of(self, student: str) -> TrainingConfig:
@@ -526,6 +538,10 @@ def load(path: Path, overrides: Sequence[str] = (), scale: str | None = None) ->
         if experiment.seeds or any(student.sweep for student in experiment.students.values()):
             trained = {name: student.target.trained for name, student in experiment.students.items()}
             experiment = _validated(Experiment, expand(raw, trained), "a cell of its sweep")
+        baseline = experiment.evaluation.baseline
+        if baseline is not None and baseline not in experiment.baselines():
+            known = did_you_mean(baseline, experiment.baselines())
+            raise ConfigError(f"evaluation.baseline names no student: '{baseline}'.{known}")
         for name in experiment.students:
             experiment.training_of(name)
     except ConfigError as error:

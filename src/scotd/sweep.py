@@ -49,8 +49,12 @@ def _cells(settings: Mapping[str, Any], name: str, axes: Mapping[str, list[Any]]
         own = copy.deepcopy(plain)
         for key, value in at.items():
             put(own, key, value, f"students.{name}.sweep")
-        cell = "-".join([name, *(_spelt(key, value) for key, value in at.items())])
-        yield cell, {**own, "row": name, "at": at}
+        yield called(name, at), {**own, "row": name, "at": at}
+
+
+def called(row: str, at: Mapping[str, Any]) -> str:
+    """The name of a student: its row, and its values on each axis."""
+    return "-".join([row, *(_spelt(key, value) for key, value in at.items())])
 
 
 def put(raw: dict[str, Any], key: str, value: Any, where: str) -> None:

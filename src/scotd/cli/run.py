@@ -136,8 +136,8 @@ def sample(experiment: Path, overrides: tuple[str, ...], limit: int | None, scal
 @click.option(
     "--baseline",
     metavar="ROW",
-    help="Test all others against this row of students, instead of evaluation.baseline. Written into `against-ROW` of "
-    "the run folder, unless --out says otherwise: the run's own report stays.",
+    help="Test all others against this row of students, or one of a sweep's, instead of evaluation.baseline. Written "
+    "into `against-ROW` of the run folder, unless --out says otherwise: the run's own report stays.",
 )
 def report(folders: tuple[Path, ...], out: Path | None, baseline: str | None) -> None:
     """Write the HTML report of a finished or half-finished run folder; of several FOLDERS one page about all of them,

@@ -89,9 +89,9 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
 
 
 def _against(baseline: str, experiment: Experiment, path: Path) -> Experiment:
-    rows = experiment.rows()
-    if baseline not in rows:
-        raise RunError(f"{path}: has no row '{baseline}' to test against.{did_you_mean(baseline, rows)}")
+    known = experiment.baselines()
+    if baseline not in known:
+        raise RunError(f"{path}: has no row '{baseline}' to test against.{did_you_mean(baseline, known)}")
     evaluation = experiment.evaluation.model_copy(update={"baseline": baseline})
     return experiment.model_copy(update={"evaluation": evaluation})
 
@@ -113,7 +113,7 @@ def expected_cells(experiment: Experiment, run: str = "") -> tuple[Cell, ...]:
             place=_place(student.at),
             seed=_plain(student.at.get(SEED)),
             run=run,
-            baseline=evaluation.baseline == (student.row or name),
+            baseline=experiment.is_baseline(name),
         )
         for split in splits
         for name, student in experiment.students.items()
