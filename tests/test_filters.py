@@ -146,6 +146,12 @@ def test_a_filter_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
     assert keep(find("last", file), "t/q", candidates, 2, 0) == {one.chain_id for one in candidates[2:]}
 
 
+def test_a_filter_of_ones_own_may_answer_in_numpys_numbers(tmp_path: Path) -> None:
+    text = "import numpy as np\ndef mine(candidates, budget, draw):\n    return np.arange(len(candidates))[:budget]\n"
+    candidates = [candidate("a"), candidate("b")]
+    assert keep(find("mine", own(tmp_path, text)), "t/q", candidates, 1, 0) == {candidates[0].chain_id}
+
+
 def test_ones_own_filter_reads_its_measures_by_name(tmp_path: Path) -> None:
     file = own(
         tmp_path,

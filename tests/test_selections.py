@@ -1,5 +1,6 @@
 """The stage between sampling and training: pools, shares and filters on real files with tiny models."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,10 +62,10 @@ def select(student: Path, tmp_path: Path) -> Select:
             run(experiment, until="select", say=said.append, progress=silent)
         found: dict[str, list[Chain]] = {}
         with Corpus.open(tmp_path / "bench" / "run" / "corpus.sqlite", "ro") as corpus:
-            names = corpus._read("SELECT run, name FROM selections ORDER BY id", ())
             for name in students:
-                held = [selection for run_name, selection in names if run_name == f"tiny/{name}"]
-                found[name] = list(corpus.selected(f"tiny/{name}", held[-1]))
+                kept = json.loads((tmp_path / "bench" / "run" / "selections" / f"{name}.json").read_text())["stored"]
+                experiment_name, owner, selection = kept.split("/", 2)
+                found[name] = list(corpus.selected(f"{experiment_name}/{owner}", selection))
         assert [line.split(": ")[1] for line in said if line.startswith("select: ")] == list(students)
         return found
 
@@ -148,6 +149,14 @@ def test_what_a_model_measures_is_measured_once(
     assert passes == []  # another budget reads the stored numbers
 
 
+def test_a_model_looks_at_chains_once_for_all_seeds(select: Select, embedder: Path, tmp_path: Path) -> None:
+    diverse: dict[str, Any] = {"filter": {"name": "diversity", "budget": 2, "model": str(embedder)}}
+    found = select(seed0=diverse, seed1={**diverse, "training": {"seed": 1}}, fewer={**diverse, "share": 0.5})
+    assert found["seed0"] == found["seed1"] != found["fewer"]
+    with Corpus.open(tmp_path / "bench" / "run" / "corpus.sqlite", "ro") as corpus:
+        assert {run for run, _ in corpus.selections()} == {"tiny/seed0", "tiny/fewer"}
+
+
 def test_a_filter_of_ones_own_gets_what_it_needs_from_a_model(select: Select, tmp_path: Path) -> None:
     (tmp_path / "bench").mkdir()
     file = tmp_path / "bench" / "mine.py"
@@ -194,6 +203,15 @@ def test_a_filter_of_ones_own_is_read_from_its_file_and_anew_when_it_changes(sel
     last = per_question(select(mine=mine)["mine"])
     assert first.keys() == last.keys() and first != last
     assert all(last[key][0] >= first[key][0] for key in first)
+
+
+def test_a_filter_that_is_not_there_is_told_before_a_chain_is_asked_for(student: Path, tmp_path: Path) -> None:
+    for settings, said in (
+        ({"name": "divers"}, "students.it: filter 'divers' is not known. Did you mean 'diversity'"),
+        ({"name": "mine", "file": "nope.py"}, "nope.py: no such file"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Plan.of(load(write(tmp_path / "bench", student, {"it": {"target": "scotd", "filter": settings}})))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ round(4b / 5): 1, 3, 5, 7, 9 at the paper's budget of 5. Within its budget each 
 import functools
 import importlib.util
 import inspect
+import operator
 import random
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -171,13 +172,16 @@ def keep(chosen: Filter, key: str, candidates: Sequence[Candidate], budget: int,
     if not candidates:
         return set()
     indices = list(chosen.choose(candidates, budget, random.Random(digest([seed, key]))))
-    fit = all(isinstance(index, int) and 0 <= index < len(candidates) for index in indices)
-    if not fit or len(set(indices)) != len(indices) or len(indices) > budget:
+    try:
+        wanted = {operator.index(index) for index in indices}  # NumPy's whole numbers too
+    except TypeError:
+        wanted = set()
+    if not wanted <= set(range(len(candidates))) or len(wanted) != len(indices) or len(indices) > budget:
         raise ConfigError(
             f"filter '{getattr(chosen.choose, '__name__', 'filter')}' returned {indices} for {len(candidates)} "
             f"candidates and a budget of {budget}: return different indices of them, no more than the budget."
         )
-    return {candidates[index].chain_id for index in indices}
+    return {candidates[index].chain_id for index in wanted}
 
 
 def _own(name: str, file: Path) -> Choose:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scotd.config import DecodingConfig, Experiment
 from scotd.errors import ConfigError, RunError
+from scotd.filters import find
 from scotd.prompts import Templates, default_stop, student_prompt, teacher_prompt
 from scotd.tasks import hub_note, load_questions, notes
 from scotd.tasks.exemplars import (
@@ -45,6 +46,7 @@ class Plan:
     def of(cls, experiment: Experiment) -> "Plan":
         """Load questions and exemplars and check that they fit together. Raises ConfigError or DataError."""
         settings = experiment.questions
+        _check_filters(experiment)
         templates = Templates.of(experiment.prompt)
         questions = load_questions(settings)
         _check_splits(experiment, questions)
@@ -261,6 +263,16 @@ def _exemplars_of(task: str) -> Sequence[Exemplar]:
     if task not in shipped():
         raise ConfigError(f"train_on: the task '{task}' ships no exemplars: name one of {', '.join(shipped())}.")
     return load_exemplars(task)
+
+
+def _check_filters(experiment: Experiment) -> None:
+    """Told before a chain is paid for: an unknown filter, or a file of one's own that cannot be used."""
+    for name, student in experiment.students.items():
+        if student.filter is not None:
+            try:
+                find(student.filter.name, student.filter.file, student.filter.need)
+            except ConfigError as error:
+                raise ConfigError(f"students.{name}: {error}") from None
 
 
 def _check_exemplars(experiment: Experiment, exemplars: Mapping[str, Sequence[Exemplar]]) -> None:

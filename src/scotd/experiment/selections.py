@@ -24,7 +24,7 @@ from scotd.models import durable_name, resolve
 from scotd.progress import Tracker
 from scotd.select import majority_labels, select
 from scotd.teachers import teacher_name
-from scotd.types import Answered, Chain, Fate, Need, Question, Target, digest
+from scotd.types import Answered, Chain, Fate, Need, Question, Selection, Target, digest
 
 QUESTIONS_AT_ONCE = 64  # whose candidates are measured together
 
@@ -189,8 +189,8 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
     else:
         narrowing = _Narrowing(pool=pool, corpus=corpus, student=student, config=config.filter, progress=progress)
         name = narrowing.name
-        before = corpus.selection(run, name) if narrowing.lasting else None
-        found = before or corpus.save_selection(run, name, narrowing.fates())
+        before = _before(plan, corpus, student, name) if narrowing.lasting else None
+        run, found = before or (run, corpus.save_selection(run, name, narrowing.fates()))
     return Examples(
         stream=lambda: chain_examples(plan, student, corpus.selected(run, name)),
         selection=config.selection if config.filter is None else f"{config.selection}, {_label(config.filter)}",
@@ -199,6 +199,16 @@ def _chains(plan: Plan, corpus: Corpus, student: str, progress: Tracker) -> Exam
         dropped=found.dropped,
         stored=f"{run}/{name}",
     )
+
+
+def _before(plan: Plan, corpus: Corpus, student: str, name: str) -> tuple[str, Selection] | None:
+    """A lasting selection, and under which run it is stored: that of this student, or an equal one of another: a model
+    looks at the chains once for all seeds."""
+    for other in (student, *plan.experiment.students):
+        run = f"{plan.experiment.name}/{other}"
+        if (found := corpus.selection(run, name)) is not None:
+            return run, found
+    return None
 
 
 def _label(config: FilterConfig) -> str:
