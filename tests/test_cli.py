@@ -309,7 +309,7 @@ def test_no_slip_of_the_pen_is_a_traceback(run: Run, own: Path) -> None:
 def test_ten_questions_are_planned(run: Run, own: Path) -> None:
     result = run("run", own, "--dry-run")
     assert result.code == 0 and result.err == ""
-    assert "10 training questions of 'mine'" in result.out and "40 chains wanted" in result.out
+    assert "10 training questions of 'mine'" in result.out and "40 of 40 chains are missing" in result.out
     assert not Path("runs").exists(), "a dry run writes nothing"
 
 

@@ -1,4 +1,4 @@
-"""`scotd sample --dry-run`: what is missing, what it costs, and what is not known is said to be."""
+"""`--dry-run` of `scotd run` and `scotd sample`: what is missing, what it costs, and what is not known is said to be."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from scotd.config import load
-from scotd.corpus import Corpus
-from scotd.experiment import Plan
+from scotd.corpus import Corpus, export_parquet
+from scotd.errors import DataError
+from scotd.experiment import Plan, afresh, describe
 from scotd.experiment.estimate import ENOUGH_CHAINS, Estimate, estimate
 from scotd.teachers import teacher_name
 from scotd.teachers.pace import Pace
@@ -89,6 +90,22 @@ def test_what_is_there_is_not_asked_for_and_tells_how_long_chains_are(tmp_path: 
     found = estimate(plan)
     assert found.missing == 590 and found.requests == 39 and found.mean_tokens == 40
     assert "about 23,600 tokens (40 a chain so far)" in words(found)
+
+
+def test_chains_that_a_run_begins_with_are_not_missing(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    filled(plan, range(3), 40)
+    with Corpus.open(plan.corpus_path, "ro") as corpus:
+        export_parquet(corpus, tmp_path / "three.parquet")
+    whole = replace(plan, experiment=plan.experiment.model_copy(update={"corpus": tmp_path / "new.sqlite"}))
+    begun = replace(whole, experiment=whole.experiment.model_copy(update={"import_chains": tmp_path / "three.parquet"}))
+    assert (estimate(whole).missing, estimate(begun).missing) == (620, 617)
+    assert "617 of 620 chains are missing" in describe(begun)[1]
+    assert not (tmp_path / "new.sqlite").exists()
+    assert replace(begun, experiment=afresh(begun.experiment)).shipped is None
+    (tmp_path / "three.parquet").unlink()
+    with pytest.raises(DataError, match="import_chains: .*three.parquet: no such file"):
+        describe(begun)
 
 
 def test_a_cap_on_n_means_more_requests_and_the_prompt_billed_as_often(tmp_path: Path) -> None:

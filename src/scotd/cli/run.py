@@ -66,11 +66,11 @@ def run(
         _follow(dry_run)
         return
     settings = load(experiment, overrides, limit, scale)
-    from scotd.experiment import Plan, accuracy_line, describe
+    from scotd.experiment import Plan, accuracy_line, afresh, describe
     from scotd.experiment import run as run_experiment
 
     if dry_run:
-        for line in describe(Plan.of(settings)):
+        for line in describe(Plan.of(afresh(settings) if fresh else settings)):
             click.echo(safe(line))
         _warn_of_placeholders(settings)
         return

@@ -6,7 +6,8 @@ Whether a stage is done is decided by what went into it, not by a flag: chains b
 fingerprint of its chains and settings, predictions by the student's fingerprint and the way of decoding.
 """
 
-from scotd.experiment.plan import Plan, describe
-from scotd.experiment.run import STAGES, Cell, Outcome, accuracy_line, run
+from scotd.experiment.estimate import describe
+from scotd.experiment.plan import Plan
+from scotd.experiment.run import STAGES, Cell, Outcome, accuracy_line, afresh, run
 
-__all__ = ["STAGES", "Cell", "Outcome", "Plan", "accuracy_line", "describe", "run"]
+__all__ = ["STAGES", "Cell", "Outcome", "Plan", "accuracy_line", "afresh", "describe", "run"]

@@ -1,15 +1,18 @@
-"""What sampling is going to ask for and cost, before it is asked: `scotd sample --dry-run`.
+"""What a run is going to ask for, train and answer, and what asking costs: `--dry-run` of `run` and `sample`.
 
 Nothing is sent and no weights are loaded. Whatever is not known is said to be: token counts are estimates where the
 teacher's tokenizer is not here, prices are unknown where nobody lists them.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scotd.config import TeacherConfig
-from scotd.corpus import Corpus
+from scotd.corpus import ChainCount, Corpus, import_parquet
 from scotd.errors import ScotdError
 from scotd.experiment.plan import Plan
 from scotd.progress import duration
@@ -17,7 +20,7 @@ from scotd.teachers import teacher_name
 from scotd.teachers.pace import least_seconds
 from scotd.teachers.prices import CHARACTERS_A_TOKEN, Price, price_of
 from scotd.teachers.sampling import Want, lacking
-from scotd.types import Prompt, ServerCap
+from scotd.types import Prompt, ServerCap, Target
 
 ENOUGH_CHAINS = 30  # before their mean length says anything
 
@@ -111,6 +114,37 @@ class Estimate:
         )
 
 
+def describe(plan: Plan) -> list[str]:
+    """What a run would ask for, train and answer, in lines. Raises ScotdError where corpus or chains cannot be read."""
+    experiment = plan.experiment
+    tasks = list(dict.fromkeys(question.task for question in plan.train))
+    shown = " + ".join(str(len(plan.exemplars[task])) for task in tasks)
+    lines = [
+        f"{len(plan.train)} training questions of {', '.join(repr(task) for task in tasks)}"
+        + (f" ({plan.exemplars_left_out} exemplars left out)" if plan.exemplars_left_out else ""),
+        f"teacher {teacher_name(experiment.teacher)}, {shown} exemplars, {_chains(plan)}",
+    ]
+    for name, student in experiment.students.items():
+        targets = Counter(split for split in plan.evaluated for _ in plan.decodings(name, split))
+        answers = ", ".join(f"{split} x {count}" for split, count in targets.items())
+        model = "" if student.target is Target.TEACHER else f" from {student.model or experiment.student}"
+        lines.append(f"student {name}: {student.target}{model}; answers {answers}")
+    lines += [f"{split}: {len(questions)} questions" for split, questions in plan.evaluated.items()]
+    lines += [f"corpus {plan.corpus_path}", f"results {plan.folder}", *plan.notes]
+    return lines
+
+
+def _chains(plan: Plan) -> str:
+    config = plan.experiment.teacher
+    if config.kind == "imported":
+        return "whose chains are imported"
+    wants = plan.wants()
+    absent, _, _ = _absent(plan, teacher_name(config), wants)
+    wanted, missing = sum(want.n for want in wants), sum(count for _, count in absent)
+    cost = " (`scotd sample --dry-run` says what they cost)" if missing else ""
+    return f"{missing:,} of {wanted:,} chains are missing{cost}"
+
+
 def estimate(plan: Plan) -> Estimate:
     """Look at what the corpus lacks. Raises ScotdError where corpus or questions cannot be read."""
     config = plan.experiment.teacher
@@ -161,15 +195,24 @@ def _absent(
 ) -> tuple[list[tuple[Want, int]], float | None, list[ServerCap]]:
     """Wants with the number of chains that are missing, the mean tokens of this teacher's chains so far, and what
     servers are known to give."""
-    if not plan.corpus_path.exists():
-        return [(want, want.n) for want in wants], None, []
-    with Corpus.open(plan.corpus_path, "ro") as corpus:
-        absent = [(want, len(indices)) for want, indices in lacking(corpus, name, wants)]
-        caps = [one.cap for one in corpus.caps()]
-        here = [count for count in corpus.stats().chains if count.teacher == name]
+    shipped = plan.shipped
+    absent = [(want, tuple(range(want.n))) for want in wants]
+    caps: list[ServerCap] = []
+    here: list[ChainCount] = []
+    if plan.corpus_path.exists():
+        with Corpus.open(plan.corpus_path, "ro") as corpus:
+            absent = lacking(corpus, name, wants)
+            caps = [one.cap for one in corpus.caps()]
+            here = [count for count in corpus.stats().chains if count.teacher == name]
+    if absent and shipped is not None:  # a run takes these in first
+        with TemporaryDirectory() as folder, Corpus.open(Path(folder) / "shipped.sqlite") as corpus:
+            import_parquet(corpus, shipped)
+            still = dict(lacking(corpus, name, [want for want, _ in absent]))
+        both = [(want, tuple(index for index in indices if index in still.get(want, ()))) for want, indices in absent]
+        absent = [(want, indices) for want, indices in both if indices]
     counted = sum(count.counted for count in here)
     mean = sum(count.tokens for count in here) / counted if counted >= ENOUGH_CHAINS else None
-    return absent, mean, caps
+    return [(want, len(indices)) for want, indices in absent], mean, caps
 
 
 def _prompt_lengths(plan: Plan, prompts: Sequence[Prompt]) -> list[int] | None:

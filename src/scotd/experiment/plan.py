@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scotd.config import DecodingConfig, Experiment
-from scotd.errors import ConfigError, RunError
+from scotd.errors import ConfigError, DataError, RunError
 from scotd.filters import find
 from scotd.prompts import Templates, default_stop, student_prompt, teacher_prompt
 from scotd.tasks import hub_note, load_questions, notes
@@ -91,6 +91,14 @@ class Plan:
     def folder(self) -> Path:
         assert self.experiment.run_folder is not None  # config.load fills it in
         return self.experiment.run_folder
+
+    @property
+    def shipped(self) -> Path | None:
+        """The file of chains that a run begins with. Raises DataError where it is named and not there."""
+        path = self.experiment.import_chains
+        if path is not None and not path.is_file():
+            raise DataError(f"import_chains: {path}: no such file. Remove the setting, or use --fresh.")
+        return path
 
     @property
     def corpus_path(self) -> Path:
@@ -221,26 +229,6 @@ class Plan:
             stop=stop,
         )
         return Decoding(sampling=params, votes=chosen.votes)
-
-
-def describe(plan: Plan) -> list[str]:
-    """The lines of `--dry-run`: what would be asked, trained and answered."""
-    experiment = plan.experiment
-    chains = sum(want.n for want in plan.wants())
-    tasks = list(dict.fromkeys(question.task for question in plan.train))
-    shown = " + ".join(str(len(plan.exemplars[task])) for task in tasks)
-    lines = [
-        f"{len(plan.train)} training questions of {', '.join(repr(task) for task in tasks)}"
-        + (f" ({plan.exemplars_left_out} exemplars left out)" if plan.exemplars_left_out else ""),
-        f"teacher {teacher_name(experiment.teacher)}, {shown} exemplars, {chains} chains wanted in all",
-    ]
-    for name, student in experiment.students.items():
-        targets = Counter(split for split in plan.evaluated for _ in plan.decodings(name, split))
-        answers = ", ".join(f"{split} x {count}" for split, count in targets.items())
-        lines.append(f"student {name}: {student.target} from {student.model or experiment.student}; answers {answers}")
-    lines += [f"{split}: {len(questions)} questions" for split, questions in plan.evaluated.items()]
-    lines += [f"corpus {plan.corpus_path}", f"results {plan.folder}", *plan.notes]
-    return lines
 
 
 def _exemplars(experiment: Experiment) -> Sequence[Exemplar]:

@@ -73,11 +73,7 @@ def run(
     user can mend; Ctrl-C leaves everything that was computed where the next run finds it.
     """
     if fresh:
-        if experiment.teacher.kind == "imported":
-            raise DataError("--fresh: an imported teacher cannot be asked for its chains anew: leave it out.")
-        assert experiment.run_folder is not None  # config.load fills it in
-        alone = {"corpus": experiment.run_folder / "fresh.sqlite", "import_chains": None}
-        experiment = experiment.model_copy(update=alone)
+        experiment = afresh(experiment)
     plan = Plan.of(experiment)
     _check_imported(plan)
     folder = RunFolder(plan.folder)
@@ -124,6 +120,14 @@ def run(
                     let_go(plan, folder, student)
     folder.write("run.json", {**lineage, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
     return Outcome(folder=plan.folder, cells=tuple(cell for cell in cells.values() if cell.done))
+
+
+def afresh(experiment: Experiment) -> Experiment:
+    """The same experiment with nothing to begin with. Raises DataError where its chains are imported."""
+    if experiment.teacher.kind == "imported":
+        raise DataError("--fresh: an imported teacher cannot be asked for its chains anew: leave it out.")
+    assert experiment.run_folder is not None  # config.load fills it in
+    return experiment.model_copy(update={"corpus": experiment.run_folder / "fresh.sqlite", "import_chains": None})
 
 
 def _check_imported(plan: Plan) -> None:
@@ -186,10 +190,8 @@ def _sample_stage(plan: Plan, corpus: Corpus, folder: RunFolder, *, say: Say, pr
     """Ask for what is missing; returns the funnel of the chains, which is in the run folder too."""
     experiment = plan.experiment
     with folder.stage("sample") as record:
-        shipped = experiment.import_chains
+        shipped = plan.shipped
         if shipped is not None:
-            if not shipped.is_file():
-                raise DataError(f"import_chains: {shipped}: no such file. Remove the setting, or use --fresh.")
             say(f"sample: {shipped}: {import_parquet(corpus, shipped).taken_in()}")
         name = teacher_name(experiment.teacher)
         if experiment.teacher.kind == "imported":
