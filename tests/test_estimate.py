@@ -1,4 +1,4 @@
-"""`--dry-run` of `scotd run` and `scotd sample`: what is missing, what it costs, and what is not known is said to be."""
+"""`--dry-run` of `run` and `sample`: what is missing, what it costs, and what is not known is said to be."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_chains_that_a_run_begins_with_are_not_missing(tmp_path: Path) -> None:
     assert not (tmp_path / "new.sqlite").exists()
     assert replace(begun, experiment=afresh(begun.experiment)).shipped is None
     (tmp_path / "three.parquet").unlink()
-    with pytest.raises(DataError, match="import_chains: .*three.parquet: no such file"):
+    with pytest.raises(DataError, match=r"import_chains: .*three\.parquet: no such file"):
         describe(begun)
 
 

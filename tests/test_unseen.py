@@ -58,6 +58,14 @@ def test_inputs_hold_exemplars_of_their_own_task_drawn_anew_in_training(student:
     assert describe(plan)[0] == "5 training questions of 'feedback'"
 
 
+def test_a_task_that_is_trained_on_and_asked_is_said_to_be_no_unseen_one(student: Path, tmp_path: Path) -> None:
+    path = written(tmp_path / "x", student, "labels")
+    assert "unseen" not in " ".join(Plan.of(load(path)).notes)
+    asked = {"task": "feedback", "limit": {"test": 3}, "dev": None}
+    plan = Plan.of(load(written(tmp_path / "x", student, "labels", questions=asked)))
+    assert plan.notes == ("'feedback' is trained on and asked: it is no unseen task here.",), "and no question twice"
+
+
 def test_it_runs_and_such_a_student_is_not_asked_bare_questions(student: Path, tmp_path: Path) -> None:
     path = written(tmp_path / "x", student, "labels")
     with pytest.MonkeyPatch.context() as patch:

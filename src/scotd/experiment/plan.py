@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,6 @@ from scotd.tasks.exemplars import (
     without_exemplars,
 )
 from scotd.tasks.limits import require_splits
-from scotd.teachers import teacher_name
 from scotd.teachers.sampling import Want
 from scotd.types import Decoding, Exemplar, Prompt, Question, SamplingParams, Target, digest
 
@@ -83,7 +82,10 @@ class Plan:
             exemplars_left_out=left_out,
             notes=(
                 *(note for source in (settings, *experiment.train_on) if (note := hub_note(source)) is not None),
-                *notes([*questions, *(q for _, found in pools if found is not questions for q in found)]),
+                *_overlap(experiment),
+                *notes(
+                    list({q.key: q for found in (questions, *(found for _, found in pools)) for q in found}.values())
+                ),
             ),
         )
 
@@ -251,6 +253,12 @@ def _exemplars_of(task: str) -> Sequence[Exemplar]:
     if task not in shipped():
         raise ConfigError(f"train_on: the task '{task}' ships no exemplars: name one of {', '.join(shipped())}.")
     return load_exemplars(task)
+
+
+def _overlap(experiment: Experiment) -> Iterator[str]:
+    task = experiment.questions.task
+    if task in {source.task for source in experiment.train_on}:
+        yield f"'{task}' is trained on and asked: it is no unseen task here."
 
 
 def _check_filters(experiment: Experiment) -> None:
