@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from run_folders import make_run
+from run_folders import Seen, make_run
 from test_report_arms import GIVEN, TWO, given_run, outcome
 
 from scotd.cli import cli
@@ -42,6 +42,14 @@ def test_a_packed_run_is_reported_and_compared_like_its_folder(run: Path, tmp_pa
         sides = [[f"{path}:{name}" for name in names] for path in (run, packed)]
         assert compared(*sides[0]).pairs == compared(*sides[1]).pairs
     assert compared(f"{packed}:scotd", f"{run}:label-only").pairs == compared(f"{run}:scotd", f"{run}:label-only").pairs
+
+
+def test_its_pages_name_questions_and_answers_where_no_text_is(run: Path, tmp_path: Path) -> None:
+    page = write_report(pack_into(tmp_path / "sent" / "mine.zip", run)).parent / "answers" / "scotd.test.vote.html"
+    seen = Seen.of(page.read_text(encoding="utf-8"))
+    rows = [json.loads(line) for line in (run / "predictions" / "scotd.test.vote.jsonl").read_text().splitlines()]
+    assert rows and f"{len(rows)} whose question is in no corpus at hand" in seen.text
+    assert all(row["question_key"] in seen.text for row in rows) and seen.unbalanced == []
 
 
 def test_it_holds_answers_and_no_texts_or_places(run: Path, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_a_scale_replaces_settings_and_stands_apart(tmp_path: Path) -> None:
         ({"a": {"target": "scotd", "sweep": {"chains_per_question": [40]}}}, "only 30 are sampled"),
         ({"a": {"target": "scotd", "sweep": {"chains_per_question": []}}}, "chains_per_question"),
         ({"a": {"target": "scotd", "sweep": {"share": 0.5}}}, "expected a list"),
+        ({"a": {"target": "scotd", "sweep": {"share": [0.5, 1, 0.5]}}}, r"students\.a\.sweep\.share lists 0\.5 twice"),
         ({"a": {"target": "scotd", "sweep": {"target.x": [1]}}}, r"students\.a\.sweep: 'target' is a value"),
         ({"a": {"target": "scotd", "sweep": {"training.epochs": [0]}}}, "epochs"),
         (
@@ -129,6 +130,11 @@ def test_a_scale_replaces_settings_and_stands_apart(tmp_path: Path) -> None:
 def test_a_sweep_that_cannot_be_is_refused(tmp_path: Path, students: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         loaded(tmp_path, students)
+
+
+def test_a_seed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seeds lists 0 twice: leave one out"):
+        loaded(tmp_path, {"a": {"target": "scotd"}}, seeds=[0, 1, 0])
 
 
 def test_published_results_name_rows_and_decodings_of_the_file(tmp_path: Path) -> None:

@@ -247,6 +247,18 @@ def anli_row(uid: str, label: str | None = "e", **other: str) -> str:
     return json.dumps(row if label is None else {**row, "label": label})
 
 
+@pytest.mark.parametrize(("words", "kept"), [(22, "The Kestrel [...]"), (20, None), (9, None)])
+def test_a_cut_of_anli_never_reaches_the_claim(tmp_path: Path, words: int, kept: str | None) -> None:
+    (tmp_path / "R1").mkdir()
+    (tmp_path / "R1" / "train.jsonl").write_text(anli_row("u1"))
+    config = QuestionsConfig(task="anli", path=tmp_path, max_stem_words=words)
+    if kept is not None:
+        assert load_questions(config)[0].stem.endswith(f"Text: {kept}")
+        return
+    with pytest.raises(ConfigError, match=f"max_stem_words is {words}, and nothing of the text is left of 'R1-u1'"):
+        load_questions(config)
+
+
 def test_anli_joins_its_rounds_by_split(tmp_path: Path) -> None:
     for name in ("R1", "R2"):
         (tmp_path / name).mkdir()

@@ -32,6 +32,11 @@ def expand(raw: Mapping[str, Any], trained: Mapping[str, bool]) -> dict[str, Any
         axes = dict((settings or {}).get("sweep") or {})
         if seeds and trained[name]:
             axes[SEED] = seeds
+        for axis, values in axes.items():
+            twice = next((value for number, value in enumerate(values) if value in values[:number]), None)
+            if twice is not None:
+                where = "seeds" if values is seeds else f"students.{name}.sweep.{axis}"
+                raise ConfigError(f"{where} lists {twice} twice: leave one out.")
         for cell, values in _cells(settings or {}, name, axes):
             if cell in students:
                 raise ConfigError(f"students.{name}.sweep: two cells would be called '{cell}': name the row otherwise.")

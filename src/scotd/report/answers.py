@@ -8,23 +8,23 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from scotd.report.data import Cell
+from scotd.report.data import Answer, Cell
 from scotd.report.examples import Example, example
 from scotd.report.load import Run
 from scotd.types import Mark, digest
 
 FOLDER = "answers"
-VOTES = 10  # chains shown of one vote
+PAGE_CHAINS = 50_000  # that a page holds; where votes are more, of each question as many chains as fit
 _ORDER = (Mark.WRONG, Mark.UNPARSED, Mark.RIGHT, Mark.OPEN)  # what one looks for comes first
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerPage:
-    """The answers of one cell by their mark, in the order of their keys; `unknown` have no question text at hand."""
+    """The answers of one cell by their mark, in the order of their keys; of `unknown` no question text is at hand."""
 
     cell: Cell
     groups: Mapping[Mark, tuple[Example, ...]]
-    unknown: int
+    unknown: tuple[Answer, ...]
 
     @property
     def file(self) -> str:
@@ -38,10 +38,12 @@ def answer_pages(run: Run) -> Iterator[AnswerPage]:
         groups: dict[Mark, list[Example]] = {kind: [] for kind in _ORDER}
         known = [key for key in sorted(rows) if key in run.questions]
         for key in known:
-            shown = example(run.questions[key], None, {cell: rows}, (), votes=VOTES)
+            shown = example(run.questions[key], None, {cell: rows}, (), votes=max(1, PAGE_CHAINS // len(known)))
             groups[rows[key].mark].append(shown)
         found = {kind: tuple(items) for kind, items in groups.items() if items}
-        yield AnswerPage(cell=cell, groups=found, unknown=len(rows) - len(known))
+        strange = [rows[key] for key in sorted(rows) if key not in run.questions]
+        unknown = tuple(sorted(strange, key=lambda answer: _ORDER.index(answer.mark)))
+        yield AnswerPage(cell=cell, groups=found, unknown=unknown)
 
 
 def page_of(cell: Cell) -> str:

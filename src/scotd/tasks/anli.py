@@ -6,7 +6,8 @@ Official files: train.jsonl, dev.jsonl and test.jsonl in the folders R1, R2 and 
 
 A split holds all rounds that are there; an id is round and uid ("R1-..."). The labels e, n and c are spelt out. White
 space is made one blank, so that a question is one paragraph. The claim stands in front of its text: what
-`questions.max_stem_words` cuts off is then never the claim, and a reader knows what to look for.
+`questions.max_stem_words` cuts off is then never the claim (a limit that would reach it is refused), and a reader knows
+what to look for.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from scotd.errors import DataError
 from scotd.tasks.answer_key import find_splits, refuse_repeated_ids
 from scotd.tasks.choices import label_set
+from scotd.tasks.cut import MARK
 from scotd.tasks.rows import Row, read_table
 from scotd.types import Question
 
@@ -22,9 +24,10 @@ TASK = "anli"
 ROUNDS = ("R1", "R2", "R3")
 FILES = {split: (f"{split}.jsonl",) for split in ("train", "dev", "test")}
 LABELS = {"e": "entailment", "n": "neutral", "c": "contradiction"}
+TEXT = " Text: "
 STEM = (
     'Does the text support the claim "{claim}" (entailment), contradict it (contradiction), or leave it open '
-    "(neutral)? Text: {text}"
+    f"(neutral)?{TEXT}{{text}}"
 )
 
 
@@ -38,6 +41,11 @@ def load(folder: Path) -> list[Question]:
     questions = [question for name in rounds for question in _round(name, folder / name)]
     refuse_repeated_ids(questions, folder)
     return sorted(questions, key=lambda question: list(FILES).index(question.split))
+
+
+def has_text(question: Question) -> bool:
+    """Whether a cut has left the claim whole and some of the text."""
+    return not question.stem.removesuffix(MARK).rstrip().endswith(":") and TEXT in question.stem
 
 
 def _round(name: str, folder: Path) -> Iterator[Question]:
