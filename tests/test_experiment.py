@@ -232,12 +232,14 @@ def test_the_teacher_is_a_row_of_the_results_with_and_without_rationales(student
     rows: dict[str, dict[str, Any]] = {
         "teacher": {"target": "teacher"},
         "no-cot": {"target": "teacher", "rationales": False, "decodings": ["greedy"]},
+        # no student has room for so much: it is the teacher's prompt
+        "one-shot": {"target": "teacher", "exemplars": 1, "max_tokens": 2100, "decodings": ["greedy"]},
     }
     path = write(tmp_path / "fresh", student, rows)
     bench = Bench(path=path, log=tmp_path / "log", said=[])
     outcome = bench.run()
     once = asked(bench.log)
-    assert len(once) == SPLITS["test"] * (1 + 3 + 1)
+    assert len(once) == SPLITS["test"] * (1 + 3 + 1 + 1)
     first = {row["question_key"]: row["answer"] for row in bench.predictions("teacher.test.greedy")}
     numbers = {key: int(key.rpartition("n")[2]) for key in first}
     right = {key: "yes" if number % 2 else "no" for key, number in numbers.items()}
@@ -247,12 +249,13 @@ def test_the_teacher_is_a_row_of_the_results_with_and_without_rationales(student
     }
     votes = bench.predictions("teacher.test.vote")
     assert all(len(row["chains"]) == 3 for row in votes)
-    assert {cell.student for cell in outcome.cells} == {"teacher", "no-cot"}
+    assert {cell.student for cell in outcome.cells} == set(rows)
     with Corpus.open(bench.folder / "corpus.sqlite", "ro") as corpus:
         prompts = [prompt.text or "" for prompt in corpus.prompts().values()]
     shown = [text for text in prompts if "101 ends in 1. So the answer is yes." in text]
     hidden = [text for text in prompts if "A: The answer is yes." in text and "ends in" not in text]
-    assert len(shown) == len(hidden) == SPLITS["test"] and len(prompts) == 2 * SPLITS["test"]
+    assert len(hidden) == SPLITS["test"] and len(prompts) == 3 * SPLITS["test"]
+    assert sorted(text.count("Q: ") for text in shown) == [2] * SPLITS["test"] + [3] * SPLITS["test"]
     bench.run()
     assert asked(bench.log) == once  # nothing is paid for twice
     bench.run("evaluation.decodings.vote.votes=4")

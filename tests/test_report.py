@@ -356,6 +356,13 @@ def test_a_number_leads_to_every_answer_behind_it(full_run: Path) -> None:
             assert not any(answer.hidden for answer in answers), "every chain that voted"
 
 
+def test_long_votes_are_shown_as_far_as_a_page_has_room(full_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scotd.report.answers.PAGE_CHARACTERS", 1)
+    pages = [page for run in collect(full_run).sources for page in answer_pages(run) if page.cell.votes > 1]
+    answers = [answer for page in pages for items in page.groups.values() for item in items for answer in item.answers]
+    assert answers and all(len(answer.chains) == 1 and answer.hidden for answer in answers)
+
+
 def test_pages_of_cells_that_are_gone_go(full_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(full_run, folder)

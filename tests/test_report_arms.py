@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,20 @@ def test_an_arm_is_the_hand_count_over_its_seeds(tmp_path: Path) -> None:
     )
 
 
+def assert_links_lead_somewhere(folder: Path) -> None:
+    links = set(re.findall(r'href="(answers/[^"]+)"', (folder / "report.html").read_text(encoding="utf-8")))
+    assert links and all((folder / link).is_file() for link in links)
+
+
+def test_every_link_leads_somewhere_where_one_seed_is_missing(swept: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(swept, folder)
+    for path in (folder / "predictions").glob("*-seed0.*"):
+        path.unlink()
+    write_report(folder)
+    assert_links_lead_somewhere(folder)
+
+
 def test_a_missing_seed_is_said_and_the_rest_is_compared(tmp_path: Path) -> None:
     folder = given_run(tmp_path, GIVEN, students=TWO, seeds=[0, 1])
     (folder / "predictions" / "labels-seed1.test.greedy.jsonl").unlink()
@@ -124,6 +139,7 @@ def test_a_missing_seed_is_said_and_the_rest_is_compared(tmp_path: Path) -> None
     assert scotd.against.seeds == 1 and scotd.against.difference.mean == pytest.approx(0.2)
     text = Seen.of(write_report(folder).read_text(encoding="utf-8")).text
     assert "1 not yet there" in text and "1 pairs of seeds" in text
+    assert_links_lead_somewhere(folder)
     assert "| labels | Label-Only | greedy | 1 of 2 | 10 |" in (folder / "results.md").read_text()
     for path in (folder / "predictions").glob("scotd*"):
         path.unlink()

@@ -151,10 +151,17 @@ def test_what_a_model_measures_is_measured_once(
 
 def test_a_model_looks_at_chains_once_for_all_seeds(select: Select, embedder: Path, tmp_path: Path) -> None:
     diverse: dict[str, Any] = {"filter": {"name": "diversity", "budget": 2, "model": str(embedder)}}
-    found = select(seed0=diverse, seed1={**diverse, "training": {"seed": 1}}, fewer={**diverse, "share": 0.5})
-    assert found["seed0"] == found["seed1"] != found["fewer"]
+    others: dict[str, dict[str, Any]] = {
+        "fewer": {**diverse, "share": 0.5},
+        "less": {"filter": {**diverse["filter"], "budget": 1}},
+        "drawn": {"filter": {**diverse["filter"], "seed": 1}},
+        "wrong": {**diverse, "selection": "all"},
+        "gain": {"filter": {"name": "student-gain", "budget": 2}},
+    }
+    found = select(seed0=diverse, seed1={**diverse, "training": {"seed": 1}}, **others)
+    assert found["seed0"] == found["seed1"]
     with Corpus.open(tmp_path / "bench" / "run" / "corpus.sqlite", "ro") as corpus:
-        assert {run for run, _ in corpus.selections()} == {"tiny/seed0", "tiny/fewer"}
+        assert {run for run, _ in corpus.selections()} == {f"tiny/{name}" for name in ("seed0", *others)}
 
 
 def test_a_filter_of_ones_own_gets_what_it_needs_from_a_model(select: Select, tmp_path: Path) -> None:

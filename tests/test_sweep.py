@@ -88,6 +88,19 @@ def test_the_baseline_may_be_one_place_of_a_sweep_for_every_other_place(tmp_path
     assert found.baselines_of("base") == ("labels-1_0-seed0", "labels-1_0-seed1")
     with pytest.raises(ConfigError, match=r"names no student: 'labels-1'.*labels-1_0"):
         loaded(tmp_path, students, seeds=[0, 1], evaluation={"baseline": "labels-1"})
+    with pytest.raises(ConfigError, match="names one seed, 'labels-1_0-seed0': name all of them, 'labels-1_0'"):
+        loaded(tmp_path, students, seeds=[0, 1], evaluation={"baseline": "labels-1_0-seed0"})
+
+
+def test_a_row_that_is_called_like_a_place_of_another_is_the_baseline(tmp_path: Path) -> None:
+    students = {
+        "labels": {"target": "label-only", "sweep": {"chains_per_question": [1, 5]}},
+        "labels-5": {"target": "label-only", "sweep": {"share": [0.5, 1.0]}},
+        "scotd": {"target": "scotd", "sweep": {"share": [0.5, 1.0]}},
+    }
+    found = loaded(tmp_path, students, evaluation={"baseline": "labels-5"})
+    assert found.baseline_of("scotd-0_5") == "labels-5-0_5"
+    assert [name for name in found.students if found.is_baseline(name)] == ["labels-5-0_5", "labels-5-1_0"]
 
 
 def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path) -> None:

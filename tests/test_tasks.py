@@ -250,12 +250,14 @@ def anli_row(uid: str, label: str | None = "e", **other: str) -> str:
 @pytest.mark.parametrize(("words", "kept"), [(22, "The Kestrel [...]"), (20, None), (9, None)])
 def test_a_cut_of_anli_never_reaches_the_claim(tmp_path: Path, words: int, kept: str | None) -> None:
     (tmp_path / "R1").mkdir()
-    (tmp_path / "R1" / "train.jsonl").write_text(anli_row("u1"))
+    rows = [anli_row("u1"), anli_row("u2", context="Said she:", hypothesis="A Text: or not."), anli_row("u3")]
+    (tmp_path / "R1" / "train.jsonl").write_text("\n".join(rows))
     config = QuestionsConfig(task="anli", path=tmp_path, max_stem_words=words)
     if kept is not None:
-        assert load_questions(config)[0].stem.endswith(f"Text: {kept}")
+        stems = [question.stem for question in load_questions(config)]
+        assert stems[0].endswith(f"Text: {kept}") and stems[1].endswith("Text: Said she:")
         return
-    with pytest.raises(ConfigError, match=f"max_stem_words is {words}, and nothing of the text is left of 'R1-u1'"):
+    with pytest.raises(ConfigError, match=f"max_stem_words is {words}, which leaves nothing of the text"):
         load_questions(config)
 
 

@@ -466,7 +466,8 @@ class Experiment(Section):
 
     def is_baseline(self, student: str) -> bool:
         """Whether others are tested against this student."""
-        return self.evaluation.baseline in (self.students[student].row or student, self.arm_of(student))
+        row = self.students[student].row or student
+        return self.evaluation.baseline == (row if self.evaluation.baseline in self.rows() else self.arm_of(student))
 
     def baseline_of(self, student: str) -> str | None:
         """The student that another is tested against: of the baseline's cells the one at the same place on every axis
@@ -540,6 +541,9 @@ def load(path: Path, overrides: Sequence[str] = (), scale: str | None = None) ->
             experiment = _validated(Experiment, expand(raw, trained), "a cell of its sweep")
         baseline = experiment.evaluation.baseline
         if baseline is not None and baseline not in experiment.baselines():
+            if baseline in experiment.students:
+                every = experiment.arm_of(baseline)
+                raise ConfigError(f"evaluation.baseline names one seed, '{baseline}': name all of them, '{every}'.")
             known = did_you_mean(baseline, experiment.baselines())
             raise ConfigError(f"evaluation.baseline names no student: '{baseline}'.{known}")
         for name in experiment.students:

@@ -137,12 +137,11 @@ def describe(plan: Plan) -> list[str]:
 def _chains(plan: Plan) -> str:
     config = plan.experiment.teacher
     if config.kind == "imported":
-        return "whose chains are imported"
+        return "whose chains are imported" + (f" from {plan.shipped}" if plan.shipped else "")
     wants = plan.wants()
     absent, _, _ = _absent(plan, teacher_name(config), wants)
     wanted, missing = sum(want.n for want in wants), sum(count for _, count in absent)
-    cost = " (`scotd sample --dry-run` says what they cost)" if missing else ""
-    return f"{missing:,} of {wanted:,} chains are missing{cost}"
+    return f"{missing:,} of {wanted:,} chains are missing"
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -208,6 +207,7 @@ def _absent(
         with TemporaryDirectory() as folder, Corpus.open(Path(folder) / "shipped.sqlite") as corpus:
             import_parquet(corpus, shipped)
             still = dict(lacking(corpus, name, [want for want, _ in absent]))
+            here += [count for count in corpus.stats().chains if count.teacher == name]
         both = [(want, tuple(index for index in indices if index in still.get(want, ()))) for want, indices in absent]
         absent = [(want, indices) for want, indices in both if indices]
     counted = sum(count.counted for count in here)

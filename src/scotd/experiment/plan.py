@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scotd.config import DecodingConfig, Experiment
 from scotd.errors import ConfigError, DataError, RunError
-from scotd.filters import find
+from scotd.filters import check
 from scotd.prompts import Templates, default_stop, student_prompt, teacher_prompt
 from scotd.tasks import hub_note, load_questions, notes
 from scotd.tasks.exemplars import (
@@ -262,11 +262,11 @@ def _overlap(experiment: Experiment) -> Iterator[str]:
 
 
 def _check_filters(experiment: Experiment) -> None:
-    """Told before a chain is paid for: an unknown filter, or a file of one's own that cannot be used."""
+    """Told before a chain is paid for: an unknown filter, or a file that is not there."""
     for name, student in experiment.students.items():
         if student.filter is not None:
             try:
-                find(student.filter.name, student.filter.file, student.filter.need)
+                check(student.filter.name, student.filter.file)
             except ConfigError as error:
                 raise ConfigError(f"students.{name}: {error}") from None
 
@@ -275,9 +275,10 @@ def _check_exemplars(experiment: Experiment, exemplars: Mapping[str, Sequence[Ex
     for name, student in experiment.students.items():
         for task in exemplars if student.target.trained else [experiment.questions.task]:
             if student.exemplars > len(exemplars[task]):
+                more = ", or name a file with more of them in prompt.exemplars"
                 raise ConfigError(
                     f"students.{name}.exemplars is {student.exemplars}, and the task '{task}' has "
-                    f"{len(exemplars[task])}: ask for no more, or name a file with more of them in prompt.exemplars."
+                    f"{len(exemplars[task])}: ask for no more{more if task == experiment.questions.task else ''}."
                 )
 
 

@@ -129,7 +129,8 @@ def _trained(name: str, record: Mapping[str, Any], files: ModelFiles | None) -> 
 def _check_fits(plan: Plan, progress: Tracker) -> None:
     """Refuse students whose few-shot prompts are too long for them, before the others take hours."""
     for name, config in plan.experiment.students.items():
-        if config.target is not Target.UNDISTILLED and not config.exemplars:
+        few_shot = config.target is Target.UNDISTILLED or (config.target.trained and config.exemplars)
+        if not few_shot:
             continue
         base = resolve(config.model or plan.experiment.student, progress=progress)
         model, tokenizer = outline(base, progress=progress)

@@ -5,7 +5,7 @@ for page in answer_pages(run):
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scotd.report.data import Answer, Cell
@@ -14,7 +14,7 @@ from scotd.report.load import Run
 from scotd.types import Mark, digest
 
 FOLDER = "answers"
-PAGE_CHAINS = 50_000  # that a page holds; where votes are more, of each question as many chains as fit
+PAGE_CHARACTERS = 10_000_000  # of chains on one page; where votes are longer, of each question as many as fit
 _ORDER = (Mark.WRONG, Mark.UNPARSED, Mark.RIGHT, Mark.OPEN)  # what one looks for comes first
 
 
@@ -37,13 +37,21 @@ def answer_pages(run: Run) -> Iterator[AnswerPage]:
     for cell, rows in run.predictions.items():
         groups: dict[Mark, list[Example]] = {kind: [] for kind in _ORDER}
         known = [key for key in sorted(rows) if key in run.questions]
+        votes = _fitting([rows[key] for key in known])
         for key in known:
-            shown = example(run.questions[key], None, {cell: rows}, (), votes=max(1, PAGE_CHAINS // len(known)))
+            shown = example(run.questions[key], None, {cell: rows}, (), votes=votes)
             groups[rows[key].mark].append(shown)
         found = {kind: tuple(items) for kind, items in groups.items() if items}
-        strange = [rows[key] for key in sorted(rows) if key not in run.questions]
-        unknown = tuple(sorted(strange, key=lambda answer: _ORDER.index(answer.mark)))
-        yield AnswerPage(cell=cell, groups=found, unknown=unknown)
+        unknown = [rows[key] for key in sorted(rows) if key not in run.questions]
+        unknown.sort(key=lambda answer: _ORDER.index(answer.mark))
+        yield AnswerPage(cell=cell, groups=found, unknown=tuple(unknown))
+
+
+def _fitting(answers: Sequence[Answer]) -> int:
+    """How many chains of each answer a page has room for, at least one."""
+    most = max((len(answer.chains) for answer in answers), default=1)
+    characters = sum(len(chain.text) for answer in answers for chain in answer.chains)
+    return most if characters <= PAGE_CHARACTERS else max(1, most * PAGE_CHARACTERS // characters)
 
 
 def page_of(cell: Cell) -> str:

@@ -93,7 +93,7 @@ def _contrast(arm: Arm, run: Run, bootstrap: Bootstrap) -> Contrast | None:
     else:
         consistent = bootstrap.mean(both)
     return Contrast(
-        cell=arm.cell,
+        cell=cells[0],
         seeds=len(sides),
         pairs=len(pairs),
         original=float(np.mean(halves.original)),

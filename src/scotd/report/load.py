@@ -197,7 +197,9 @@ def _questions(folder: RunFolder, corpus: Corpus | None, predictions: Prediction
     questions = {question.key: question for question in corpus.questions()}
     strangers = {key for answers in predictions.values() for key in answers} - questions.keys()
     if strangers:
-        folder.notes.append(f"{len(strangers)} answered questions are not in the corpus; they count but are not shown.")
+        folder.notes.append(
+            f"{len(strangers)} answered questions are not in the corpus; they count, and are shown without their texts."
+        )
     return questions
 
 

@@ -31,7 +31,8 @@ def vote_curves(table: SplitTable, predictions: Predictions, bootstrap: Bootstra
 
 
 def _curve(arm: Arm, predictions: Predictions, bootstrap: Bootstrap) -> VoteCurve | None:
-    sides = [predictions[row.cell] for row in arm.rows if row.cell in predictions]
+    cells = [row.cell for row in arm.rows if row.cell in predictions]
+    sides = [predictions[cell] for cell in cells]
     keys = common_questions(sides) if sides else []
     # Rows of a damaged file may hold fewer chains than the others: then the curve ends there for all.
     votes = min((len(side[key].chains) for side in sides for key in keys), default=0)
@@ -44,7 +45,7 @@ def _curve(arm: Arm, predictions: Predictions, bootstrap: Bootstrap) -> VoteCurv
         ]
     )  # [seeds, questions, votes]
     accuracies = bootstrap.means(np.moveaxis(rates, 2, 0))
-    return VoteCurve(cell=arm.cell, seeds=len(sides), n=len(keys), accuracies=tuple(accuracies))
+    return VoteCurve(cell=cells[0], seeds=len(sides), n=len(keys), accuracies=tuple(accuracies))
 
 
 def shown_votes(most: int) -> tuple[int, ...]:

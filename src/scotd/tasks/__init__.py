@@ -48,13 +48,13 @@ def load_questions(config: QuestionsConfig) -> list[Question]:
         return kept
     keys = {question.key for question in kept}  # limits go by the ids of the full questions: a cut changes no choice
     cut = shortened(questions, config.max_stem_words)
-    spoilt = next((question for question in cut if question.task == anli.TASK and not anli.has_text(question)), None)
-    if spoilt is not None:
+    found = [short for full, short in zip(questions, cut, strict=True) if full.key in keys]
+    if config.task == anli.TASK and any(map(anli.claim_is_cut, found)):
         raise ConfigError(
-            f"questions.max_stem_words is {config.max_stem_words}, and nothing of the text is left of "
-            f"'{spoilt.id.removesuffix(f'-first{config.max_stem_words}')}', which begins with its claim: set it higher."
+            f"questions.max_stem_words is {config.max_stem_words}, which leaves nothing of the text of some questions, "
+            "whose claim stands in front of it: set it higher."
         )
-    return [short for full, short in zip(questions, cut, strict=True) if full.key in keys]
+    return found
 
 
 def _load(config: QuestionsConfig) -> list[Question]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from scotd.errors import DataError
 from scotd.tasks.answer_key import find_splits, refuse_repeated_ids
 from scotd.tasks.choices import label_set
-from scotd.tasks.cut import MARK
+from scotd.tasks.cut import kept_text
 from scotd.tasks.rows import Row, read_table
 from scotd.types import Question
 
@@ -24,11 +24,8 @@ TASK = "anli"
 ROUNDS = ("R1", "R2", "R3")
 FILES = {split: (f"{split}.jsonl",) for split in ("train", "dev", "test")}
 LABELS = {"e": "entailment", "n": "neutral", "c": "contradiction"}
-TEXT = " Text: "
-STEM = (
-    'Does the text support the claim "{claim}" (entailment), contradict it (contradiction), or leave it open '
-    f"(neutral)?{TEXT}{{text}}"
-)
+FRAME = '" (entailment), contradict it (contradiction), or leave it open (neutral)? Text: '  # of claim and text
+STEM = f'Does the text support the claim "{{claim}}{FRAME}{{text}}'
 
 
 def load(folder: Path) -> list[Question]:
@@ -43,9 +40,9 @@ def load(folder: Path) -> list[Question]:
     return sorted(questions, key=lambda question: list(FILES).index(question.split))
 
 
-def has_text(question: Question) -> bool:
-    """Whether a cut has left the claim whole and some of the text."""
-    return not question.stem.removesuffix(MARK).rstrip().endswith(":") and TEXT in question.stem
+def claim_is_cut(question: Question) -> bool:
+    """Whether a cut has left nothing of the text, or not even the whole claim."""
+    return question.cut_words > 0 and FRAME not in kept_text(question)
 
 
 def _round(name: str, folder: Path) -> Iterator[Question]:
