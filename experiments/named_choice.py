@@ -32,12 +32,13 @@ def main(run: Path, student: str, split: str) -> None:
 
 
 def last_named(question: Question, chain: dict[str, str]) -> str | None:
-    """The label of the choice whose text stands last before the answer; None where there is none, or two end alike."""
+    """The label of the choice whose text stands last before the answer, the longest where several end there; None where
+    there is none, or two have one text."""
     text = parse(chain["text"], question, Finish(chain["finish"])).rationale or chain["text"]
-    ends = {}
+    ends: dict[str, tuple[int, int]] = {}
     for choice in question.choices:
         for found in re.finditer(rf"(?<!\w){re.escape(choice.text)}(?!\w)", text, re.IGNORECASE):
-            ends[choice.label] = found.end()
+            ends[choice.label] = found.end(), len(choice.text)
     last = [label for label, end in ends.items() if end == max(ends.values())]
     return last[0] if len(last) == 1 else None
 
