@@ -363,6 +363,16 @@ def test_long_votes_are_shown_as_far_as_a_page_has_room(full_run: Path, monkeypa
     assert answers and all(len(answer.chains) == 1 and answer.hidden for answer in answers)
 
 
+def test_what_a_run_noted_of_its_questions_stands_above_its_numbers(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    path = folder / "run.json"
+    note = "3 of the questions in 'test' are in 'train' too: '<b>'."
+    path.write_text(json.dumps({**json.loads(path.read_text()), "notes": [note, 5]}))
+    report = collect(folder)
+    assert note in report.notes and not any("notes" in key for run in report.runs for key, _ in run.facts)
+    assert note in Seen.of(write_report(folder).read_text(encoding="utf-8")).text
+
+
 def test_pages_of_cells_that_are_gone_go(full_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(full_run, folder)

@@ -74,16 +74,18 @@ def load(path: Path, label: str = "", baseline: str | None = None) -> Run:
     facts = folder.mapping("run.json")
     if facts is None:
         folder.notes.append("run.json: not yet there; versions and seeds are not known.")
+    lineage = dict(facts or {})
+    said = lineage.pop("notes", None)  # of its questions, when it ran
     part = RunPart(
         name=label or experiment.name,
-        subtitle=_subtitle(experiment, funnel, facts or {}),
+        subtitle=_subtitle(experiment, funnel, lineage),
         funnel=funnel,
         stages=stages,
         examples=shown,
         configuration=_yaml(raw),
         settings=dict(_flat(portable(configured.model_dump()))),
-        facts=tuple(_flat(facts or {})),
-        notes=tuple(folder.notes),
+        facts=tuple(_flat(lineage)),
+        notes=(*(note for note in (said if isinstance(said, list) else []) if isinstance(note, str)), *folder.notes),
     )
     return Run(experiment=experiment, cells=cells, predictions=predictions, questions=questions, forms=forms, part=part)
 
