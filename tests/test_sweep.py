@@ -100,7 +100,7 @@ def test_a_row_that_is_called_like_a_place_of_another_is_the_baseline(tmp_path: 
     }
     found = loaded(tmp_path, students, evaluation={"baseline": "labels-5"})
     assert found.baseline_of("scotd-0_5") == "labels-5-0_5"
-    assert [name for name in found.students if found.is_baseline(name)] == ["labels-5-0_5", "labels-5-1_0"]
+    assert [*found.baseline_cells()] == ["labels-5-0_5", "labels-5-1_0"]
 
 
 def test_without_a_sweep_the_baseline_is_the_student_of_that_name(tmp_path: Path) -> None:

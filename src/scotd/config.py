@@ -464,10 +464,15 @@ class Experiment(Section):
         """What may be the baseline: a row, or one of a sweep's students with all its seeds."""
         return self.rows() | {self.arm_of(name) for name in self.students}
 
-    def is_baseline(self, student: str) -> bool:
-        """Whether others are tested against this student."""
-        row = self.students[student].row or student
-        return self.evaluation.baseline == (row if self.evaluation.baseline in self.rows() else self.arm_of(student))
+    def baseline_cells(self) -> dict[str, StudentConfig]:
+        """The students that the others are tested against, by name: a row's, or those of one place of a sweep."""
+        baseline = self.evaluation.baseline
+        whole_row = baseline in self.rows()
+        return {
+            name: one
+            for name, one in self.students.items()
+            if baseline == ((one.row or name) if whole_row else self.arm_of(name))
+        }
 
     def baseline_of(self, student: str) -> str | None:
         """The student that another is tested against: of the baseline's cells the one at the same place on every axis
@@ -479,14 +484,13 @@ class Experiment(Section):
         """All of the baseline's cells at the same place on every axis that both have: several for a student without a
         seed, where the baseline has seeds. Empty for the baseline's own cells. A baseline that is one place of a sweep
         is what every place is tested against, seed by seed."""
-        if self.is_baseline(student):
+        cells = self.baseline_cells()
+        if student in cells:
             return ()
         whole_row = self.evaluation.baseline in self.rows()
         here = {axis: value for axis, value in self.students[student].at.items() if whole_row or axis == SEED}
         return tuple(
-            name
-            for name, one in self.students.items()
-            if self.is_baseline(name) and all(here.get(axis, value) == value for axis, value in one.at.items())
+            name for name, one in cells.items() if all(here.get(axis, value) == value for axis, value in one.at.items())
         )
 
     def training_of(self, student: str) -> TrainingConfig:

@@ -146,22 +146,17 @@ FILTERS: Mapping[str, Filter] = {
 
 
 def check(name: str, file: Path | None) -> None:
-    """What can be told of a filter without running a user's file. Raises ConfigError where `find` is bound to."""
-    if file is None:
-        find(name, None)
-    elif not file.is_file():
+    """What can be told of a filter without running a user's file. Raises ConfigError where there is none."""
+    if file is None and name not in FILTERS:
+        raise ConfigError(f"filter '{name}' is not known.{did_you_mean(name, FILTERS)} Your own: give its `file` too.")
+    if file is not None and not file.is_file():
         raise ConfigError(f"filter: {file}: no such file.")
 
 
 def find(name: str, file: Path | None, need: Need | None = None) -> Filter:
     """A filter by name, or a function of the user's own file and its need. Raises ConfigError where there is none."""
-    if file is None:
-        if name not in FILTERS:
-            raise ConfigError(
-                f"filter '{name}' is not known.{did_you_mean(name, FILTERS)} Your own: give its `file` too."
-            )
-        return FILTERS[name]
-    return Filter(choose=_own(name, file), need=need)
+    check(name, file)
+    return FILTERS[name] if file is None else Filter(choose=_own(name, file), need=need)
 
 
 def spread_budgets(spread: Mapping[str, float], budget: int) -> dict[str, int]:
@@ -194,7 +189,6 @@ def keep(chosen: Filter, key: str, candidates: Sequence[Candidate], budget: int,
 
 def _own(name: str, file: Path) -> Choose:
     """A function of a Python file, which runs as part of the experiment that names it."""
-    check(name, file)
     spec = importlib.util.spec_from_file_location(f"scotd_filter_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"filter: {file}: not a Python file: its name ends in .py.")

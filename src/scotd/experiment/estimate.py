@@ -5,7 +5,7 @@ teacher's tokenizer is not here, prices are unknown where nobody lists them.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -139,7 +139,7 @@ def _chains(plan: Plan) -> str:
     if config.kind == "imported":
         return "whose chains are imported" + (f" from {plan.shipped}" if plan.shipped else "")
     wants = plan.wants()
-    absent, _, _ = _absent(plan, teacher_name(config), wants)
+    absent = _absent(plan, teacher_name(config), wants)
     wanted, missing = sum(want.n for want in wants), sum(count for _, count in absent)
     return f"{missing:,} of {wanted:,} chains are missing"
 
@@ -149,7 +149,15 @@ def estimate(plan: Plan) -> Estimate:
     config = plan.experiment.teacher
     name = teacher_name(config)
     wants = plan.wants() if config.kind != "imported" else []
-    absent, mean, caps = _absent(plan, name, wants)
+    caps: list[ServerCap] = []
+    held: list[ChainCount] = []
+
+    def look(corpus: Corpus) -> None:
+        caps.extend(one.cap for one in corpus.caps())
+        held.extend(count for count in corpus.stats().chains if count.teacher == name)
+
+    absent = _absent(plan, name, wants, look)
+    with_tokens = sum(count.counted for count in held)
     cap = _greatest_n(config, caps)
     requests = [-(-missing // (cap or missing)) for _, missing in absent]
     lengths = _prompt_lengths(plan, [want.prompt for want, _ in absent])
@@ -167,7 +175,7 @@ def estimate(plan: Plan) -> Estimate:
         prompt_tokens=sum(length * times for length, times in zip(lengths, requests, strict=True)),
         counted=counted,
         most_tokens=sum(missing * want.sampling.max_tokens for want, missing in absent),
-        mean_tokens=mean,
+        mean_tokens=sum(count.tokens for count in held) / with_tokens if with_tokens >= ENOUGH_CHAINS else None,
         price=price_of(config),
         servers=len(config.base_urls),
         limits=_limits(config),
@@ -190,29 +198,23 @@ def _greatest_n(config: TeacherConfig, known: Sequence[ServerCap]) -> int | None
 
 
 def _absent(
-    plan: Plan, name: str, wants: Sequence[Want]
-) -> tuple[list[tuple[Want, int]], float | None, list[ServerCap]]:
-    """Wants with the number of chains that are missing, the mean tokens of this teacher's chains so far, and what
-    servers are known to give."""
+    plan: Plan, name: str, wants: Sequence[Want], look: Callable[[Corpus], None] = lambda corpus: None
+) -> list[tuple[Want, int]]:
+    """Wants with the number of chains that are missing. `look` is shown what holds chains: the corpus, and what a run
+    takes in first."""
     shipped = plan.shipped
     absent = [(want, tuple(range(want.n))) for want in wants]
-    caps: list[ServerCap] = []
-    here: list[ChainCount] = []
     if plan.corpus_path.exists():
         with Corpus.open(plan.corpus_path, "ro") as corpus:
             absent = lacking(corpus, name, wants)
-            caps = [one.cap for one in corpus.caps()]
-            here = [count for count in corpus.stats().chains if count.teacher == name]
-    if absent and shipped is not None:  # a run takes these in first
+            look(corpus)
+    if absent and shipped is not None:
         with TemporaryDirectory() as folder, Corpus.open(Path(folder) / "shipped.sqlite") as corpus:
             import_parquet(corpus, shipped)
             still = dict(lacking(corpus, name, [want for want, _ in absent]))
-            here += [count for count in corpus.stats().chains if count.teacher == name]
-        both = [(want, tuple(index for index in indices if index in still.get(want, ()))) for want, indices in absent]
-        absent = [(want, indices) for want, indices in both if indices]
-    counted = sum(count.counted for count in here)
-    mean = sum(count.tokens for count in here) / counted if counted >= ENOUGH_CHAINS else None
-    return [(want, len(indices)) for want, indices in absent], mean, caps
+            look(corpus)
+        absent = [(want, tuple(index for index in indices if index in still.get(want, ()))) for want, indices in absent]
+    return [(want, len(indices)) for want, indices in absent if indices]
 
 
 def _prompt_lengths(plan: Plan, prompts: Sequence[Prompt]) -> list[int] | None:

@@ -101,6 +101,7 @@ def _against(baseline: str, experiment: Experiment, path: Path) -> Experiment:
 def expected_cells(experiment: Experiment, run: str = "") -> tuple[Cell, ...]:
     """Return the cells that the configuration asks for, by split, student and decoding, in the file's order."""
     evaluation = experiment.evaluation
+    baseline = experiment.baseline_cells()
     splits = dict.fromkeys(evaluation.splits)
     for decoding in evaluation.decodings.values():
         splits.update(dict.fromkeys(decoding.splits or ()))
@@ -115,7 +116,7 @@ def expected_cells(experiment: Experiment, run: str = "") -> tuple[Cell, ...]:
             place=_place(student.at),
             seed=_plain(student.at.get(SEED)),
             run=run,
-            baseline=experiment.is_baseline(name),
+            baseline=name in baseline,
         )
         for split in splits
         for name, student in experiment.students.items()

@@ -243,9 +243,9 @@ def _side(named: str, label: str) -> _Side:
         raise RunError(f"{named}: no such run folder. Name a student as RUN_FOLDER:ROW or RUN_FOLDER:ROW:DECODING.")
     name, _, decoding = found[2].partition(":")
     run = load(found[0], label)
-    expected = [cell for cell in run.cells if name in (cell.row, *_names(cell))]
+    expected = [cell for cell in run.cells if name in (cell.row, *_names(run, cell))]
     if not expected:
-        known = dict.fromkeys(name for cell in run.cells for name in (cell.row, *_names(cell)))
+        known = dict.fromkeys(name for cell in run.cells for name in (cell.row, *_names(run, cell)))
         raise RunError(f"{named}: the run has no student '{name}'.{did_you_mean(name, known)}")
     answered = [cell for cell in expected if cell in run.predictions]
     if not answered:
@@ -256,11 +256,11 @@ def _side(named: str, label: str) -> _Side:
         ways = dict.fromkeys(cell.decoding for cell in answered)
         raise RunError(f"{named}: '{name}' has no answers '{decoding}'.{did_you_mean(decoding, ways)}")
     if len({cell.place for cell in cells}) > 1:
-        students = dict.fromkeys(_names(cell)[-1] for cell in cells)
+        students = dict.fromkeys(run.experiment.arm_of(cell.student) for cell in cells)
         raise RunError(f"{named}: '{name}' is a sweep: name one of its students ({', '.join(students)}).")
     return _Side(run=run, cells=cells)
 
 
-def _names(cell: Cell) -> tuple[str, str]:
+def _names(run: Run, cell: Cell) -> tuple[str, str]:
     """A student's own name, and that which its seeds have in common."""
-    return cell.student, cell.student.replace(f"-seed{cell.seed}", "", 1)
+    return cell.student, run.experiment.arm_of(cell.student)
